@@ -1,0 +1,1 @@
+"""Build your own vLLM, in notebooks: the reference library behind the course."""

@@ -1,0 +1,126 @@
+"""The `course` command. Each subcommand imports what it needs when it runs, so that all start fast."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="course", description="Build your own vLLM, in notebooks.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, run, summary):
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(run=run)
+        return command
+
+    add("doctor", _doctor, "Say what works on this machine, and how to mend what does not.")
+    lab = add("lab", _lab, "Open JupyterLab on the first notebook.")
+    lab.add_argument("lab_args", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
+    add("progress", _progress, "Show how your exercises stand.")
+    reset = add("reset", _reset, "Put a notebook back as it was given; your version is kept as a backup.")
+    reset.add_argument("notebook", help="01, kv_cache or 01_kv_cache")
+    add("fetch", _fetch, "Fetch the course's model and convert it for MLX.")
+    build = add("build", _build, "Build the native extension.")
+    build.add_argument("--verbose", action="store_true", help="show the compiler's commands")
+    notebooks = add("notebooks", _notebooks, "For authors: write starters and solutions from their sources.")
+    notebooks.add_argument("only", nargs="*", help="these notebooks; without a name, all")
+    mode = notebooks.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="write nothing; fail where a notebook has drifted")
+    mode.add_argument("--copies", type=Path, metavar="DIR", help="write the copies that nbval runs")
+    mode.add_argument("--again", action="store_true", help="run the solutions even if unchanged")
+
+    # REMAINDER does not take a leading --option: what follows `lab` goes to JupyterLab as it stands.
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["lab"] and argv[1:] not in (["-h"], ["--help"]):
+        return _lab(argparse.Namespace(lab_args=argv[1:]))
+    arguments = parser.parse_args(argv)
+    return arguments.run(arguments) or 0
+
+
+def _doctor(arguments) -> int:
+    from .doctor import main
+
+    return main()
+
+
+def _lab(arguments) -> int:
+    from .jupyter import main
+
+    return main(arguments.lab_args)
+
+
+def _progress(arguments) -> int:
+    from .classroom.table import progress_text
+
+    print(progress_text())
+    return 0
+
+
+def _reset(arguments) -> int:
+    from .classroom.author.build import SourceError, find_lesson
+    from .classroom.author.write import reset, shown
+
+    try:
+        lesson = find_lesson(arguments.notebook)
+    except SourceError as error:
+        return _fail(error)
+    backup = reset(lesson)
+    if backup:
+        print(f"Your version is kept as {shown(backup)}.")
+    print(f"{shown(lesson.starter)} is as it was given. If it is open in JupyterLab: File > Reload from Disk.")
+    return 0
+
+
+def _fetch(arguments) -> int:
+    from .llm.smollm2 import FetchError, fetch
+
+    try:
+        fetch()
+    except FetchError as error:
+        return _fail(error)
+    return 0
+
+
+def _build(arguments) -> int:
+    from .kernels.build import BuildError, build
+
+    try:
+        build(verbose=arguments.verbose)
+    except BuildError as error:
+        return _fail(error)
+    return 0
+
+
+def _notebooks(arguments) -> int:
+    from .classroom.author.build import SourceError, find_lesson, lessons
+    from .classroom.author.copies import write_copies
+    from .classroom.author.drift import drift
+    from .classroom.author.execute import ExecutionError
+    from .classroom.author.write import Edited, write_all
+
+    try:
+        only = [find_lesson(n) for n in arguments.only] or lessons()
+        if arguments.check:
+            found = drift(only)
+            print("\n".join(found) or f"{len(only)} notebooks agree with their sources.")
+            if found:
+                print("Run: course notebooks")
+            return 1 if found else 0
+        if arguments.copies:
+            write_copies(arguments.copies, only)
+        else:
+            write_all(only, lambda line: print(line, flush=True), again=arguments.again)
+    except (SourceError, ExecutionError, Edited) as error:
+        return _fail(error)
+    return 0
+
+
+def _fail(error: Exception) -> int:
+    print(f"course: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The reference versions of what the notebooks build, one file a technique."""
