@@ -50,7 +50,7 @@ class ModelConfig:
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in ("int", int) and value < 1:
+            if field.type is int and value < 1:
                 raise ValueError(f"{field.name} is {value}; it must be at least 1")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(

@@ -38,7 +38,12 @@ def execute(notebook: NotebookNode, name: str, store: Path, strict: bool = True)
     Raises:
         ExecutionError: a cell raised; the message has the cell and its traceback.
     """
-    environment = {**os.environ, "COURSE_STORE": str(store), "COURSE_STRICT": "1" if strict else "0"}
+    environment = {
+        **os.environ,
+        "COURSE_STORE": str(store),
+        "COURSE_STRICT": "1" if strict else "0",
+        "COURSE_PROGRESS": "off",  # a stored notebook shows no half-finished bar
+    }
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,

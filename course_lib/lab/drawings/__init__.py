@@ -1,0 +1,1 @@
+"""Drawings made by code, a module a notebook."""
