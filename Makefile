@@ -2,22 +2,26 @@
 # Written for GNU make 3.81, which is what macOS ships.
 
 PYTHON ?= python3
-VENV ?= .venv
+# Never the user's choice: set-up empties this folder.
+override VENV := .venv
 BIN := $(VENV)/bin
 
-# Which set-up steps are done is kept inside .venv, so that deleting .venv starts from nothing.
+# What is done is noted inside .venv, so that deleting .venv starts from nothing.
 MADE := $(VENV)/.made
 # A later `make lab` keeps the choice that `make setup CUDA=1` made.
 CUDA ?= $(if $(wildcard $(VENV)/.installed-cuda),1,)
-INSTALLED := $(VENV)/.installed$(if $(filter 1,$(CUDA)),-cuda,)
+WITH_CUDA := $(filter 1,$(CUDA))
+INSTALLED := $(VENV)/.installed$(if $(WITH_CUDA),-cuda,)
 FETCHED := $(VENV)/.fetched
 BUILT := $(VENV)/.built
 
 NATIVE := $(wildcard extensions/CMakeLists.txt extensions/runtime/* extensions/reference/* course_lib/kernels/*.py)
 
 # A notebook takes at most 70 s; the limit for one cell leaves room for a slow machine.
-NBVAL := $(BIN)/pytest --nbval-current-env --nbval-cell-timeout=180 -q
+NBVAL := $(BIN)/pytest --nbval-current-env --nbval-cell-timeout=180
 COPIES := build/nbval
+# Absolute, since a notebook's kernel runs in the notebook's folder.
+STORE := $(CURDIR)/$(COPIES)/store
 
 .DELETE_ON_ERROR:
 .PHONY: help setup lab test doctor bench notebooks clean distclean
@@ -35,6 +39,7 @@ help:
 	@echo 'make distclean   make clean, and remove .venv too'
 
 setup: $(INSTALLED) $(FETCHED) $(BUILT)
+	@$(if $(filter setup,$(MAKECMDGOALS)),echo 'Everything is set up. Open the course with: make lab',:)
 
 lab: setup
 	@$(BIN)/course lab $(LAB_ARGS)
@@ -44,8 +49,8 @@ lab: setup
 test: setup
 	$(BIN)/pytest tests
 	$(BIN)/course notebooks --copies $(COPIES)
-	COURSE_STORE=$(COPIES)/store-starters $(NBVAL) --nbval-lax $(COPIES)/starters
-	COURSE_STRICT=1 COURSE_STORE=$(COPIES)/store-solutions $(NBVAL) --nbval $(COPIES)/solutions
+	COURSE_STORE='$(STORE)-starters' $(NBVAL) --nbval-lax $(COPIES)/starters
+	COURSE_STRICT=1 COURSE_STORE='$(STORE)-solutions' $(NBVAL) --nbval $(COPIES)/solutions
 
 # Not `doctor: setup`: it must run where set-up fails.
 doctor:
@@ -67,6 +72,7 @@ distclean: clean
 
 # --- the steps of set-up -----------------------------------------------------------------------------------
 
+# What course_lib.doctor needs to run at all; it then checks the rest of the machine.
 define CHECK_PYTHON
 if ! command -v '$(PYTHON)' >/dev/null 2>&1; then \
   echo '$(PYTHON) was not found. The course needs Python 3.11 or later. Install it, then: make setup'; \
@@ -89,34 +95,48 @@ if ! '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 fi; \
 if ! '$(PYTHON)' -c 'import ensurepip, venv' >/dev/null 2>&1; then \
   version=$$('$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-  echo "$(PYTHON) cannot make virtual environments: its modules venv and ensurepip are a package of their own."; \
+  echo "$(PYTHON) cannot make virtual environments: venv and ensurepip are a package of their own here."; \
   echo "  Debian, Ubuntu:  sudo apt install python$$version-venv"; \
   echo 'Then: make setup'; \
   exit 1; \
+fi; \
+if ! PYTHONDONTWRITEBYTECODE=1 '$(PYTHON)' -m course_lib.doctor --before-setup; then \
+  echo 'Mend this, then: make setup'; exit 1; \
 fi
 endef
 
-# .venv/.installing is there while pip works. Found at the start of a step, it says that the last one was cut
-# off, perhaps in the middle of a package, which pip takes for whole: then .venv is made anew.
+# .venv is made anew if its Python is gone, if the checkout has moved (its scripts name their old place), or if
+# .venv/.installing says that pip was cut off: it may have been in the middle of a package, and pip would take
+# that package for whole.
+SOUND := $(shell [ -x $(BIN)/python ] && [ "`cat $(MADE) 2>/dev/null`" = "`pwd`" ] && \
+                 [ ! -e $(VENV)/.installing ] && echo yes)
+ifneq ($(SOUND),yes)
+$(MADE): FORCE
+endif
+.PHONY: FORCE
+FORCE:
+
 $(MADE):
 	@$(CHECK_PYTHON)
-	@echo '[1/4] A virtual environment in $(VENV), with '"$$('$(PYTHON)' --version)"' (about 5 s)'
-	@'$(PYTHON)' -m venv --clear '$(VENV)'
-	@touch $@
+	@echo "[1/4] A virtual environment in $(VENV), with $$('$(PYTHON)' --version) (a few seconds)"
+	@'$(PYTHON)' -m venv --clear $(VENV)
+	@pwd > $@
 
+# With CUDA=1, MLX's CPU package comes too, and both bring mlx/lib/libmlx.so: the one installed last stays.
 $(INSTALLED): pyproject.toml $(MADE)
-	@if [ -e $(VENV)/.installing ]; then \
-	  echo 'The last set-up was cut off: $(VENV) is made anew (downloads are kept).'; \
-	  rm -f $(MADE) $(VENV)/.installed*; $(MAKE) --no-print-directory $(MADE); \
-	fi
-	@echo '[2/4] Packages into $(VENV): SIZE_HERE (2 to 5 minutes the first time)'
+	@echo '[2/4] Packages into $(VENV): about $(if $(WITH_CUDA),2.3 GB,160 MB) to download,' \
+	      '$(if $(WITH_CUDA),4 GB,800 MB) on disk (1 to 5 minutes the first time)'
 	@touch $(VENV)/.installing
-	@$(BIN)/python -m pip install --disable-pip-version-check -e '.$(if $(filter 1,$(CUDA)),[cuda],)'
-	@rm -f $(VENV)/.installing $(FETCHED) $(BUILT)
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.$(if $(WITH_CUDA),[cuda],)'
+ifeq ($(WITH_CUDA),1)
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --force-reinstall \
+	    mlx-cuda-13==$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("mlx"))')
+endif
+	@rm -f $(VENV)/.installing
 	@touch $@
 
 $(FETCHED): $(INSTALLED)
-	@echo '[3/4] The model SmolLM2-135M-Instruct: 93 MB to download, then converted once (about 30 s)'
+	@echo '[3/4] The model, SmolLM2-135M-Instruct: 93 MB to download, once (about half a minute)'
 	@$(BIN)/course fetch
 	@touch $@
 

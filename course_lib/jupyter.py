@@ -28,6 +28,8 @@ def keep_inside(environ: MutableMapping[str, str] = os.environ) -> None:
         environ: changed in place. Processes started later inherit it.
     """
     home = CHECKOUT / ".course" / "jupyter"
+    # IPython leaves for a folder of its own choice where this one is missing.
+    home.mkdir(parents=True, exist_ok=True)
     environ["JUPYTER_CONFIG_DIR"] = str(home / "config")
     environ["JUPYTER_DATA_DIR"] = str(home / "data")
     environ["JUPYTER_RUNTIME_DIR"] = str(home / "runtime")

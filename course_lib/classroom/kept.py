@@ -34,10 +34,19 @@ def kept(exercise_id: str):
 
     Raises:
         UnknownExercise: no exercise has this id.
+        CannotKeep: what was kept runs no longer, for example since a package it imports is gone.
     """
     exercise = get_exercise(exercise_id)
     source = kept_source(exercise_id)
-    return exercise.reference if source is None else run_alone(exercise, source)
+    if source is None:
+        return exercise.reference
+    try:
+        return run_alone(exercise, source)
+    except CannotKeep as reason:
+        raise CannotKeep(
+            f"Your kept answer to {exercise_id} runs no longer. {reason} Run its check again in notebook "
+            f"{exercise.notebook}, or remove {_path(exercise_id)} to go on with the reference."
+        ) from reason
 
 
 def is_kept(exercise_id: str) -> bool:

@@ -1,7 +1,7 @@
 """How fast can this machine read memory? The limit that a token's weights run into.
 
-Measured, not looked up: the largest element of an array far larger than any cache is found, by one thread, then two, up to
-one a core. Taking a maximum costs next to nothing beside fetching the number.
+Measured, not looked up: the largest element of an array far larger than any cache is found, by one
+thread, then two, up to one a core. Taking a maximum costs next to nothing beside fetching the number.
 """
 
 import time

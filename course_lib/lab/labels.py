@@ -19,8 +19,8 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
     """
     texts = [
         ax.annotate(
-            name, (x, y), xytext=(7, 0), textcoords="offset points", va="center", color=ink_of(colour), fontsize=FONT,
-            fontweight="bold", annotation_clip=False,
+            name, (x, y), xytext=(7, 0), textcoords="offset points", va="center", color=ink_of(colour),
+            fontsize=FONT, fontweight="bold", annotation_clip=False,
         )
         for name, x, y, colour in ends
     ]  # fmt: skip
@@ -47,7 +47,16 @@ def fit_segment_labels(ax: Axes, segments: Sequence[tuple[int, float, float, str
         middle, room = left + width / 2, width * per_unit - 6
         if _width(name) <= room:
             text = f"{name}\n{share}"
-            ax.text(middle, row, text, ha="center", va="center", fontsize=FONT, color=ink_on(colour), linespacing=1.1)
+            ax.text(
+                middle,
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=FONT,
+                color=ink_on(colour),
+                linespacing=1.1,
+            )
         elif width:
             text = f"{name} {share}"
             outside.setdefault(row, []).append((middle * per_unit, _width(text), text, colour))

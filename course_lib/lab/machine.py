@@ -26,7 +26,10 @@ def cpu_name() -> str:
     """The processor's name as its maker gives it, or the architecture where it gives none."""
     if sys.platform == "darwin":
         answer = subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return answer.stdout.strip() or platform.machine()
     try:

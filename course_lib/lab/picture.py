@@ -18,7 +18,7 @@ COLOURS = 128
 class Picture:
     """A PNG and its description, as Jupyter displays it.
 
-    The description is the alt text in exported pages, and what a terminal or a notebook without pictures shows.
+    The description is the alt text in exported pages, and what is shown where no picture can be.
     """
 
     def __init__(self, png: bytes, alt: str):

@@ -61,7 +61,9 @@ def bars(
             ax.plot([low / scale, high / scale], [i, i], color="black", lw=1.6, solid_capstyle="butt")
             end = max(value, high)
         text = value_text(value, unit) + _less_or_more(value, relative_to and values[relative_to])
-        ax.annotate(text, (end / scale, i), xytext=(5, 0), textcoords="offset points", va="center", fontsize=11)
+        ax.annotate(
+            text, (end / scale, i), xytext=(5, 0), textcoords="offset points", va="center", fontsize=11
+        )
     ax.set_yticks(range(len(values)), list(values))
     ax.tick_params(axis="y", length=0, labelsize=12)
     ax.set_ylim(len(values) - 0.5, -0.5)
@@ -174,7 +176,12 @@ def breakdown(
             segments.append((i, left, width, part, share, colours[part]))
             left += width
         ax.annotate(
-            value_text(whole, unit), (left, i), xytext=(5, 0), textcoords="offset points", va="center", fontsize=11
+            value_text(whole, unit),
+            (left, i),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=11,
         )
     ax.set_yticks(range(len(rows)), list(rows))
     ax.tick_params(axis="y", length=0, labelsize=12)

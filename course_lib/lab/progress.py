@@ -48,7 +48,7 @@ class progress:  # noqa: N801 - used as `with progress(...)`, like a function
                 ...
                 bar.advance()
 
-    In a notebook it is one line with a bar, in a terminal a line that is redrawn on stderr, elsewhere nothing.
+    In a notebook it is one line with a bar, in a terminal one that is redrawn on stderr, elsewhere nothing.
 
     Args:
         label: what is happening. None shows nothing.
@@ -79,8 +79,8 @@ def _bar(label: str | None, total: int | None, unit: str) -> "tqdm | _NotebookBa
 
 
 class _NotebookBar:
-    # tqdm's own notebook bar is a widget, which stays in the stored notebook and is dead there. This one is an
-    # output that is updated, and emptied at the end. It has tqdm's two methods that are used here.
+    # tqdm's own notebook bar is a widget, which stays in the stored notebook and is dead there. This one is
+    # an output that is updated, and emptied at the end. It has those methods of tqdm's that are used here.
 
     def __init__(self, label: str, total: int | None, unit: str):
         self.label, self.total, self.unit = label, total, unit

@@ -1,7 +1,7 @@
-"""The course's one look for figures: colours that colour-blind readers can tell apart, type that survives shrinking.
+"""The course's one look for figures: colours that everyone can tell apart, type that survives shrinking.
 
-Colours are those of Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/). Figures keep a white
-ground of their own, so that they read the same in JupyterLab's light and dark themes.
+Colours are those of Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/). Figures keep
+a white ground of their own, so that they read the same in JupyterLab's light and dark themes.
 """
 
 import re

@@ -1,9 +1,9 @@
 """How long does it take? Timing that is right for arrays that are computed only when they are asked for.
 
-MLX records operations and runs them later, so a clock around a call measures the recording. Here every call is
-evaluated inside the clock. Contenders take turns within each round, so that what else the machine does
-at that moment hits all of them alike, and the median with its quartiles is reported: one slow round,
-a page fault or another process, moves a mean but not a median.
+MLX records operations and runs them later, so a clock around a call measures the recording. Here every call
+is evaluated inside the clock. Contenders take turns within each round, so that what else the machine does at
+that moment hits all of them alike, and the median with its quartiles is reported: one slow round moves a mean
+but not a median.
 """
 
 import time
@@ -80,7 +80,9 @@ class Comparison:
         rows = [self._head(), *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
-            "  ".join(t.ljust(w) if i == 0 else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True)))
+            "  ".join(
+                t.ljust(w) if i == 0 else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True))
+            )
             for row in rows
         )
 
@@ -116,10 +118,9 @@ def compare(
 ) -> Comparison:
     """Time several functions against each other, in turns.
 
-    Each round runs every contender, in the opposite order of the round before. A function that
-    takes less than a millisecond is called several times a sample. Each call is evaluated within the clock: what a
-    function returns, arrays in nested lists, tuples and dicts. Work whose result is not returned may never be
-    done, so return it.
+    Each round runs every contender, in the opposite order of the round before. A function that takes less
+    than a millisecond is called several times a sample. What a call returns is evaluated within the clock:
+    arrays in nested lists, tuples and dicts. Work whose result is not returned may never be done: return it.
 
     Args:
         contenders: name -> function without arguments, which can be called any number of times.

@@ -5,15 +5,10 @@ from math import isfinite
 
 def bytes_text(count: float) -> str:
     """A number of bytes in binary units: `bytes_text(1536)` is `"1.50 KiB"`."""
-    size = abs(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            break
-        size /= 1024
-    else:
-        unit = "TiB"
-    sign = "-" if count < 0 else ""
-    return f"{sign}{size:.0f} B" if unit == "B" else f"{sign}{_digits(size)} {unit}"
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(count) >= 1024**power:
+            return f"{_digits(count / 1024**power)} {unit}"
+    return f"{count:.0f} B"
 
 
 def seconds_text(seconds: float) -> str:
@@ -27,7 +22,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def value_text(value: float, unit: str) -> str:
-    """A value with its unit: seconds (`"s"`) and bytes (`"bytes"`) in the multiple that fits, others as they are."""
+    """A value with its unit: `"s"` and `"bytes"` in the multiple that fits, any other unit as it is."""
     if unit == "s":
         return seconds_text(value)
     if unit == "bytes":

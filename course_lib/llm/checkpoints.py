@@ -6,7 +6,8 @@ the Hugging Face hub (`organisation/name`), already downloaded or to be fetched.
 
 import json
 import os
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from course_lib.llm import smollm2
@@ -14,7 +15,6 @@ from course_lib.llm.config import ModelConfig
 from course_lib.llm.errors import ModelUnavailable
 from course_lib.paths import cache_dir
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_SECONDS = 5.0  # to find out whether the hub answers at all
 
 
@@ -34,38 +34,58 @@ def find_checkpoint(name_or_path: str | os.PathLike) -> Path:
             if not (folder / "config.json").is_file():
                 raise ValueError(f"{folder} has no config.json; it is not a model folder")
             return folder
-    if _HUB_NAME.fullmatch(name):
+    if _could_be_on_the_hub(name):
         return _from_hub(name)
     raise ModelUnavailable(f"There is no model or folder {name!r}.\n{_what_there_is()}")
 
 
+def _could_be_on_the_hub(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
 def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-    from mlx_lm.utils import hf_repo_to_path
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS, hf_repo_to_path
 
     try:
-        return hf_repo_to_path(name)
-    except (LocalEntryNotFoundError, FileNotFoundError):
-        pass
-    _check_hub_has(name)
-    # The config comes first and alone: better refused now than after gigabytes.
-    config = Path(snapshot_download(name, allow_patterns=["config.json"])) / "config.json"
-    if not config.is_file():
-        raise ValueError(f"the hub's {name} has no config.json; it is not a model in MLX format")
-    ModelConfig.from_dict(json.loads(config.read_text()))
-    from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS
-
-    return Path(snapshot_download(name, allow_patterns=DEFAULT_ALLOW_PATTERNS))
-
-
-def _check_hub_has(name: str) -> None:
-    """Raises ModelUnavailable within seconds where a download would keep retrying."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
+        folder = hf_repo_to_path(name)
+    except FileNotFoundError:  # of the hub's client: not downloaded, or only in part
+        folder = None
+    if folder is not None and _has_all_weights(folder):
+        return folder
+    with _hub_errors_explained(name):
+        # Asked first, with a time limit: a download goes on trying for minutes.
         HfApi().model_info(name, timeout=_HUB_SECONDS)
+        # The config comes alone: better refused now than after gigabytes.
+        config = Path(hf_hub_download(name, "config.json"))
+    ModelConfig.from_dict(json.loads(config.read_text(encoding="utf-8")))
+    with _hub_errors_explained(name):
+        return Path(snapshot_download(name, allow_patterns=DEFAULT_ALLOW_PATTERNS))
+
+
+def _has_all_weights(folder: Path) -> bool:
+    """A download that broke off may have left config.json, or some of several weight files."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return all((folder / name).is_file() for name in files)
+    return any(folder.glob("model*.safetensors"))
+
+
+@contextmanager
+def _hub_errors_explained(name: str) -> Iterator[None]:
+    from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        yield
+    except RemoteEntryNotFoundError as error:
+        raise ValueError(f"the hub's {name} has no config.json; it is not a model in MLX format") from error
     except GatedRepoError as error:
         raise ModelUnavailable(
             f"The hub's {name} asks you to accept its terms first: open https://huggingface.co/{name}, "
@@ -73,7 +93,7 @@ def _check_hub_has(name: str) -> None:
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelUnavailable(f"The hub has no model {name!r}.\n{_what_there_is()}") from error
-    except Exception as error:  # the hub client passes on whatever its transport raises
+    except Exception as error:  # the hub's client passes on whatever its transport raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelUnavailable(
             f"{name} is not on this machine, and the Hugging Face hub cannot be reached "
@@ -98,11 +118,11 @@ def available_offline() -> list[str]:
 
 def _holds_supported_model(repository: Path) -> bool:
     for config in repository.glob("snapshots/*/config.json"):
-        if any(config.parent.glob("model*.safetensors")):
-            try:
-                ModelConfig.from_dict(json.loads(config.read_text()))
-            except (ValueError, OSError):
-                continue
+        try:
+            ModelConfig.from_dict(json.loads(config.read_text(encoding="utf-8")))
+        except (ValueError, OSError):
+            continue
+        if _has_all_weights(config.parent):
             return True
     return False
 

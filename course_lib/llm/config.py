@@ -43,9 +43,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.model_type not in FAMILIES:
-            raise ValueError(
-                f"this is a {self.model_type!r} model; implemented are {', '.join(FAMILIES)}"
-            )
+            raise ValueError(f"this is a {self.model_type!r} model; implemented are {', '.join(FAMILIES)}")
         if self.head_dim is None:
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
         for field in fields(self):

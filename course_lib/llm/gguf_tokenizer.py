@@ -62,6 +62,8 @@ def _tokenizer(entries: dict[str, Any]) -> Any:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    control = [t for t, kind in zip(entries["tokens"], entries["token_type"], strict=True) if kind == _CONTROL_TOKEN]
+    control = [
+        t for t, kind in zip(entries["tokens"], entries["token_type"], strict=True) if kind == _CONTROL_TOKEN
+    ]
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
     return tokenizer

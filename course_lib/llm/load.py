@@ -17,7 +17,11 @@ _DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 
 
 def load(
-    name_or_path: str | os.PathLike, *, dtype: mx.Dtype | None = None, **parts: Any
+    name_or_path: str | os.PathLike,
+    *,
+    dtype: mx.Dtype | None = None,
+    parts: Parts | None = None,
+    **replaced: Any,
 ) -> tuple[Model, Any]:
     """Load a model and its tokenizer.
 
@@ -27,7 +31,8 @@ def load(
             "mlx-community/Qwen3-0.6B-4bit".
         dtype: of the activations. By default float32 on the CPU, where MLX's half-precision
             kernels are slow and inexact, and the checkpoint's own on a GPU.
-        **parts: parts to replace, by name: linear, attention, rms_norm, rope, swiglu, cache (see
+        parts: what the model is made of; by default `default_parts()`. `Parts()` is MLX's own.
+        **replaced: your own parts, by name: linear, attention, rms_norm, rope, swiglu, cache (see
             `parts.py`). `cache=None` makes a model that computes the whole sequence each time.
 
     Returns:
@@ -39,7 +44,7 @@ def load(
         ValueError: the checkpoint needs something that is not implemented, or a bad dtype.
         TypeError: no such part.
     """
-    chosen = default_parts().replaced(**parts)
+    chosen = (parts or default_parts()).replaced(**replaced)
     _check_dtype(dtype)
     folder = find_checkpoint(name_or_path)
     from mlx_lm.utils import load_config, load_tokenizer
@@ -57,9 +62,7 @@ def _read_model(folder: Path, config: ModelConfig, parts: Parts, dtype: mx.Dtype
     return _make_model(config, weights, parts, dtype)
 
 
-def _make_model(
-    config: ModelConfig, weights: ModelWeights, parts: Parts, dtype: mx.Dtype | None
-) -> Model:
+def _make_model(config: ModelConfig, weights: ModelWeights, parts: Parts, dtype: mx.Dtype | None) -> Model:
     if dtype is None:
         dtype = mx.float32 if mx.default_device() == mx.cpu else weights.dtype
     weights = weights.astype(dtype)
@@ -74,7 +77,8 @@ def random_model(
     group_size: int = 64,
     seed: int = 0,
     dtype: mx.Dtype | None = None,
-    **parts: Any,
+    parts: Parts | None = None,
+    **replaced: Any,
 ) -> Model:
     """A model with random weights: as fast as the real one, and talks nonsense.
 
@@ -85,20 +89,19 @@ def random_model(
         group_size: input features that share a scale, where quantized.
         seed: the same seed gives the same weights.
         dtype: of activations and scales; by default float32 on the CPU, float16 on a GPU.
-        **parts: as for `load`.
+        parts, **replaced: as for `load`.
 
     Raises:
         ValueError: no such name, bits, group_size or dtype, or shapes that do not divide.
         TypeError: no such part.
     """
-    chosen = default_parts().replaced(**parts)
+    chosen = (parts or default_parts()).replaced(**replaced)
     _check_dtype(dtype)
     config = name_or_config
     if not isinstance(config, ModelConfig):
         if config not in CONFIGS:
             raise ValueError(
-                f"no shape is known for {config!r}; there are {', '.join(CONFIGS)}, "
-                "or pass a ModelConfig"
+                f"no shape is known for {config!r}; there are {', '.join(CONFIGS)}, or pass a ModelConfig"
             )
         config = CONFIGS[config]
     if dtype is None:

@@ -99,9 +99,7 @@ class Model:
     """
 
     def __init__(self, config: ModelConfig, weights: ModelWeights, parts: Parts) -> None:
-        rope = rope_options(
-            config.head_dim, config.rope_theta, config.rope_traditional, config.rope_scaling
-        )
+        rope = rope_options(config.head_dim, config.rope_theta, config.rope_traditional, config.rope_scaling)
         self.config = config
         self.parts = parts
         self.dtype = weights.dtype
@@ -142,7 +140,7 @@ class Model:
         """
         self._check(tokens, cache)
         B, L = tokens.shape
-        h = self.embed_tokens.rows(tokens).astype(self.dtype)  # [B, L, E]
+        h = self.embed_tokens.rows(tokens)  # [B, L, E]
         mask = attention_mask(cache[0] if cache else None, L)
         for block, layer_cache in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
             h = block.forward(h, mask, layer_cache)
@@ -192,5 +190,4 @@ def _take_positions(h: mx.array, positions: int | Sequence[int] | mx.array | Non
         raise ValueError(
             f"positions {list(positions.shape)} must be [P] for all rows or [{B}, P], a row each"
         )
-    positions = mx.where(positions < 0, positions + L, positions)
     return mx.take_along_axis(h, positions[:, :, None], axis=1)

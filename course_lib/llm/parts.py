@@ -127,9 +127,7 @@ def mlx_rms_norm(x: mx.array, weight: mx.array, eps: float) -> mx.array:
 
 def mlx_rope(x: mx.array, *, dims, traditional, base, scale, offset, freqs) -> mx.array:
     """The `RoPE` part by MLX's fused kernel."""
-    return mx.fast.rope(
-        x, dims, traditional=traditional, base=base, scale=scale, offset=offset, freqs=freqs
-    )
+    return mx.fast.rope(x, dims, traditional=traditional, base=base, scale=scale, offset=offset, freqs=freqs)
 
 
 def mlx_swiglu(gate: mx.array, up: mx.array) -> mx.array:

@@ -65,7 +65,5 @@ def _from_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> lis
                 f"message {index} is {dict(message)!r}; it needs {' and '.join(missing)}, as text"
             )
     if not tokenizer.has_chat_template:
-        raise ValueError(
-            "this model has no chat template; give the prompt as one text instead of messages"
-        )
+        raise ValueError("this model has no chat template; give the prompt as one text instead of messages")
     return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True)

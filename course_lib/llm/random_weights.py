@@ -63,7 +63,8 @@ def random_weights(
         dtype: of everything that is not a packed integer.
 
     Raises:
-        ValueError: a negative seed, bits or group_size that MLX does not have, or that do not divide the shapes.
+        ValueError: a negative seed; bits or a group_size that MLX does not have; a group_size that
+            does not divide the shapes.
     """
     if type(seed) is not int or seed < 0:
         raise ValueError(f"seed={seed!r}; wanted an integer, 0 or more")

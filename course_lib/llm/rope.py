@@ -22,9 +22,7 @@ def scaling_kind(rope_scaling: dict[str, Any] | None) -> str:
         return "default"
     kind = rope_scaling.get("rope_type") or rope_scaling.get("type") or "default"
     if kind not in SCALINGS:
-        raise ValueError(
-            f"this checkpoint scales RoPE by {kind!r}; implemented are {', '.join(SCALINGS)}"
-        )
+        raise ValueError(f"this checkpoint scales RoPE by {kind!r}; implemented are {', '.join(SCALINGS)}")
     if kind != "default" and "factor" not in rope_scaling:
         raise ValueError(f"rope_scaling {rope_scaling} of kind {kind!r} has no 'factor'")
     return kind

@@ -50,8 +50,7 @@ class SamplingParams:
         known = [field.name for field in fields(cls)]
         if unknown := [name for name in options if name not in known]:
             raise ValueError(
-                f"unknown sampling parameter {', '.join(map(repr, unknown))}; "
-                f"there are {', '.join(known)}"
+                f"unknown sampling parameter {', '.join(map(repr, unknown))}; there are {', '.join(known)}"
             )
         return cls(**options)
 
@@ -107,6 +106,5 @@ def _nucleus_edge(logits: mx.array, top_p: float) -> mx.array:
     ordered = -mx.sort(-logits, axis=-1)  # most probable first
     probabilities = mx.softmax(ordered, axis=-1)
     before = mx.cumsum(probabilities, axis=-1) - probabilities  # held by more probable tokens
-    in_nucleus = before < top_p  # a prefix, never empty
-    in_nucleus = in_nucleus | (mx.arange(logits.shape[-1]) == 0)
+    in_nucleus = before < top_p  # a prefix, never empty: nothing is before the first
     return mx.min(mx.where(in_nucleus, ordered, mx.inf), axis=-1, keepdims=True)

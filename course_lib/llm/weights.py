@@ -210,6 +210,4 @@ def _weight(module: Any, name: str) -> Weight:
             f"{name} is quantized as {module.mode!r}; this model reads MLX's affine quantization. "
             "Choose a checkpoint converted with the default `mlx_lm.convert -q`"
         )
-    return QuantizedWeight(
-        module.weight, module.scales, module.biases, module.group_size, module.bits, bias
-    )
+    return QuantizedWeight(module.weight, module.scales, module.biases, module.group_size, module.bits, bias)

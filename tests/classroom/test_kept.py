@@ -17,6 +17,14 @@ def test_without_a_right_answer_the_reference_is_given(toy):
     assert kept("toy.stack") is toy.reference
 
 
+def test_a_kept_answer_that_runs_no_longer_says_what_to_do(toy, cell, own_store):
+    check("toy.stack", cell(RIGHT)["Stack"])
+    path = own_store / "answers" / "toy.stack.py"
+    path.write_text("import a_package_that_is_gone")
+    with pytest.raises(CannotKeep, match="(?s)a_package_that_is_gone.*check again.*remove"):
+        kept("toy.stack")
+
+
 def test_a_helper_below_the_class_is_kept_with_it(toy, cell):
     check("toy.stack", cell(RIGHT)["Stack"])
     assert "def add_up" in kept_source("toy.stack")

@@ -4,9 +4,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from llm.tiny import tiny_config, write_checkpoint, write_gguf
 
 from course_lib.llm import load
-from llm.tiny import tiny_config, write_checkpoint, write_gguf
 
 
 @pytest.fixture
@@ -48,4 +48,6 @@ def cache_folder(tmp_path, monkeypatch):
 def tiny_gguf(tmp_path):
     """A GGUF file named like the real one, and the checkpoint it was made from."""
     source = write_checkpoint(tmp_path / "source", tiny_config())
-    return SimpleNamespace(path=write_gguf(tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf", source), source=source)
+    return SimpleNamespace(
+        path=write_gguf(tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf", source), source=source
+    )

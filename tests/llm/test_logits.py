@@ -1,19 +1,21 @@
 """The model computes what mlx-lm computes on the same weights."""
 
+import json
+
 import mlx.core as mx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llm.tiny import tiny_config
 from mlx_lm.models.cache import BatchKVCache
 from mlx_lm.models.cache import KVCache as MLXKVCache
 from mlx_lm.utils import load_model
 
-from course_lib.llm import load
-from course_lib.llm.model import Model
+from course_lib.llm import ModelConfig, load, random_model
 from course_lib.techniques.kv_cache import ConcatKVCache, KVCache
-from llm.tiny import tiny_config
 
 TOKENS = mx.array([[5, 9, 2, 77, 130, 8, 8, 201, 3, 64, 31], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]])
+TINY = ModelConfig.from_dict(tiny_config())
 LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
@@ -28,7 +30,11 @@ CASES = {
     "llama": {},
     "llama untied": {"config": {"tie_word_embeddings": False}},
     "llama 4 bits": {"bits": 4},
-    "llama untied 8 bits groups of 64": {"config": {"tie_word_embeddings": False}, "bits": 8, "group_size": 64},
+    "llama untied 8 bits groups of 64": {
+        "config": {"tie_word_embeddings": False},
+        "bits": 8,
+        "group_size": 64,
+    },
     "llama 4 bits with 8-bit embeddings": {"bits": 4, "predicate": embeddings_at_8_bits},
     "llama all biases": {"config": {"attention_bias": True, "mlp_bias": True}},
     "llama all biases 4 bits": {"config": {"attention_bias": True, "mlp_bias": True}, "bits": 4},
@@ -48,7 +54,10 @@ CASES = {
     "qwen3": {"family": "qwen3"},
     "qwen3 head_dim of its own 4 bits": {"family": "qwen3", "config": {"head_dim": 32}, "bits": 4},
     "qwen3 untied 8 bits": {"family": "qwen3", "config": {"tie_word_embeddings": False}, "bits": 8},
-    "qwen3 nested rope": {"family": "qwen3", "config": {"rope_theta": None, "rope_parameters": {"rope_theta": 50.0}}},
+    "qwen3 nested rope": {
+        "family": "qwen3",
+        "config": {"rope_theta": None, "rope_parameters": {"rope_theta": 50.0}},
+    },
 }
 
 
@@ -72,6 +81,17 @@ def test_logits_equal_those_of_mlx_lm(tiny, case):
     assert largest_difference(model(TOKENS), wanted) < 2e-5 * mx.max(mx.abs(wanted)).item()
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_rope_entries_mean_the_same_nested_and_not(tiny, family):
+    flat = tiny_config(family, rope_theta=50.0, rope_scaling={"rope_type": "linear", "factor": 4.0})
+    nested = {key: value for key, value in flat.items() if not key.startswith("rope_")}
+    nested["rope_parameters"] = {"rope_theta": 50.0, "rope_type": "linear", "factor": 4.0}
+    folder = tiny(config=flat)
+    wanted = load(folder)[0](TOKENS)
+    (folder / "config.json").write_text(json.dumps(nested))
+    assert mx.array_equal(load(folder)[0](TOKENS), wanted)
+
+
 @pytest.mark.model
 def test_the_real_models_logits_equal_those_of_mlx_lm(smollm2):
     from course_lib.llm.checkpoints import find_checkpoint
@@ -84,26 +104,19 @@ def test_the_real_models_logits_equal_those_of_mlx_lm(smollm2):
     assert mx.array_equal(mx.argmax(got, axis=-1), mx.argmax(wanted, axis=-1))
 
 
-def with_cache(model: Model, make_cache) -> Model:
-    """The same weights with another cache part."""
-    other = object.__new__(Model)
-    other.__dict__ = model.__dict__ | {"parts": model.parts.replaced(cache=make_cache)}
-    return other
-
-
 @pytest.mark.parametrize("make_cache", [KVCache, lambda: KVCache(step=3), ConcatKVCache, MLXKVCache])
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.sets(st.integers(1, 10)))
-def test_reading_a_prompt_in_pieces_through_a_cache_changes_nothing(tiny_llama, make_cache, cuts):
-    model = with_cache(tiny_llama.model, make_cache)
+def test_reading_a_prompt_in_pieces_through_a_cache_changes_nothing(make_cache, cuts):
+    model = random_model(TINY, bits=None, cache=make_cache)
     cache = model.make_cache()
     edges = [0, *sorted(cuts), TOKENS.shape[1]]
     pieces = [model(TOKENS[:, a:b], cache) for a, b in zip(edges, edges[1:], strict=False)]
     assert largest_difference(mx.concatenate(pieces, axis=1), model(TOKENS)) < 1e-4
 
 
-def test_a_model_without_a_cache_makes_none(tiny_llama):
-    assert with_cache(tiny_llama.model, None).make_cache() is None
+def test_a_model_without_a_cache_makes_none():
+    assert random_model(TINY, bits=None, cache=None).make_cache() is None
 
 
 def test_rows_of_different_lengths_each_keep_their_positions_and_see_only_themselves(tiny_llama):

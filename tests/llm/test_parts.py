@@ -1,15 +1,18 @@
 """Parts go in by name, each is used for all of its work, and fusions give way to them."""
 
+import sys
+from types import SimpleNamespace
+
 import mlx.core as mx
 import pytest
-
-from course_lib.llm import DenseWeight, Parts, QuantizedWeight, load, random_model
-from course_lib.llm.parts import Fusion
-from course_lib.techniques.kv_cache import KVCache
 from llm.tiny import tiny_config
 
+from course_lib.llm import DenseWeight, ModelConfig, Parts, QuantizedWeight, default_parts, load, random_model
+from course_lib.llm.parts import Fusion
+from course_lib.techniques.kv_cache import KVCache
+
 TOKENS = mx.array([[5, 9, 2, 77], [1, 2, 3, 4]])
-PLAIN = Parts()
+TINY = ModelConfig.from_dict(tiny_config())
 
 
 def by_hand_linear(x, weight):
@@ -44,7 +47,8 @@ def by_hand_rope(x, *, dims, traditional, base, scale, offset, freqs):
     angles = positions[:, None, :, None] * base ** (-mx.arange(half) / half)
     a, b = x[..., :half], x[..., half:dims]
     return mx.concatenate(
-        [a * mx.cos(angles) - b * mx.sin(angles), b * mx.cos(angles) + a * mx.sin(angles), x[..., dims:]], axis=-1
+        [a * mx.cos(angles) - b * mx.sin(angles), b * mx.cos(angles) + a * mx.sin(angles), x[..., dims:]],
+        axis=-1,
     )
 
 
@@ -131,6 +135,15 @@ def test_refuses_what_is_no_part(parts, message):
         random_model(TINY, **parts)
 
 
+def test_on_the_cpu_the_native_kernels_are_the_default_where_they_are_built(monkeypatch):
+    native = Parts(swiglu=by_hand_swiglu)
+    cases = {"built": (lambda: native, native), "not built": (lambda: None, Parts())}
+    for cpu_parts, wanted in cases.values():
+        monkeypatch.setitem(sys.modules, "course_lib.kernels", SimpleNamespace(cpu_parts=cpu_parts))
+        on_cpu = mx.default_device() == mx.cpu
+        assert default_parts() == (wanted if on_cpu else Parts())
+
+
 def test_embedding_rows_are_those_of_the_whole_matrix():
     matrix = mx.random.normal((10, 64))
     ids = mx.array([[3, 3], [0, 9]])
@@ -157,15 +170,15 @@ def fusion(step: str, covers: set[str], serves=lambda block: True) -> Fusion:
     return made
 
 
-def test_a_fusion_runs_in_every_block_and_gives_way_to_a_replaced_neighbour(monkeypatch):
+def test_a_fusion_runs_in_every_block_and_gives_way_to_a_replaced_neighbour():
     mlp = fusion("feed_forward", {"rms_norm", "linear", "swiglu"})
     project = fusion("project", {"rms_norm", "linear", "rope"})
-    monkeypatch.setattr("course_lib.llm.load.default_parts", lambda: Parts(fusions=(mlp, project)))
-    wanted = random_model(TINY)(TOKENS)
+    parts = Parts(fusions=(mlp, project))
+    wanted = random_model(TINY, bits=None, parts=parts)(TOKENS)
     assert [fused.count for fused in mlp.built + project.built] == [1, 1, 1, 1]
 
     mlp.built.clear(), project.built.clear()
-    model = random_model(TINY, rope=by_hand_rope)
+    model = random_model(TINY, bits=None, parts=parts, rope=by_hand_rope)
     assert mx.allclose(model(TOKENS), wanted, atol=1e-4)
     assert [fused.count for fused in mlp.built] == [1, 1]
     assert project.built == []
@@ -177,17 +190,8 @@ def test_a_part_given_but_unchanged_keeps_the_fusion():
     assert parts.replaced(attention=by_hand_attention).fusions == ()
 
 
-def test_a_fusion_that_cannot_serve_a_block_leaves_it_as_it_is(monkeypatch):
+def test_a_fusion_that_cannot_serve_a_block_leaves_it_as_it_is():
     whole = fusion("forward", {"linear"}, serves=lambda block: False)
-    monkeypatch.setattr("course_lib.llm.load.default_parts", lambda: Parts(fusions=(whole,)))
-    assert random_model(TINY)(TOKENS).shape == (2, 4, TINY.vocab_size)
+    model = random_model(TINY, bits=None, parts=Parts(fusions=(whole,)))
+    assert model(TOKENS).shape == (2, 4, TINY.vocab_size)
     assert whole.built == []
-
-
-def _tiny():
-    from course_lib.llm import ModelConfig
-
-    return ModelConfig.from_dict(tiny_config())
-
-
-TINY = _tiny()

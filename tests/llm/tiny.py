@@ -56,7 +56,12 @@ def tiny_config(model_type: str = "llama", **changes) -> dict:
 
 
 def write_checkpoint(
-    folder: Path, config: dict, bits: int | None = None, group_size: int = 32, dtype=mx.float32, predicate=None
+    folder: Path,
+    config: dict,
+    bits: int | None = None,
+    group_size: int = 32,
+    dtype=mx.float32,
+    predicate=None,
 ) -> Path:
     """A checkpoint with random weights, made and saved by mlx-lm itself."""
     from mlx_lm.models import llama, qwen2, qwen3

@@ -47,6 +47,7 @@ def execute(notebook: NotebookNode, name: str, store: Path, strict: bool = True)
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
+        coalesce_streams=True,  # text that streams in is one output, not one a word
         kernel_name="python3",
         resources={"metadata": {"path": str(CHECKOUT / "notebooks")}},
     )

@@ -1,0 +1,301 @@
+// Quantized matmul: vectorised, threaded, and tiled where several tokens share the weights.
+//
+// One idea carries it: load a vector of LANES packed words, and peel the same weight off every word with
+// one shift and one mask. Lane i then holds weight j of word i, not neighbours; so x is put into
+// that order first, once, and every weight row runs over it with no shuffling at all.
+//
+//   one token (decode)       every weight is used once: unpack in registers, multiply, forget
+//   more tokens (prefill)    unpack a few weight rows to floats once, then tiles of dot products
+//
+// Both sum each dot product in the same order (dot_tile.h), so they agree to the last bit.
+#include "quantized_matmul.h"
+
+#include <algorithm>
+
+#include "dot_tile.h"
+
+namespace course {
+
+namespace {
+
+// Weight rows whose scales are turned to float together.
+constexpr int STRIP = 16;
+// Weight rows that one token is multiplied with at the same time. Two rows' additions hide each other's
+// latency; more would make the memory system follow more streams at once.
+constexpr int ROWS_AT_ONCE = 2;
+// Floats of arranged x that a pass over the weights works on: they must stay in the second-level cache.
+constexpr int ACTIVATIONS_AT_ONCE = 96 * 1024;
+// Fewer multiplications than this are done before another thread has woken up.
+constexpr int64_t WORTH_SHARING = 50'000;
+
+// How a row of words is cut into blocks of LANES words. Where the last block would be short it starts
+// earlier, so that it ends with the row, and meets zeros in x where it repeats the block before.
+struct Blocks {
+  int words;  // in a row
+  int count;
+
+  explicit Blocks(int words_per_row) : words(words_per_row), count((words_per_row + LANES - 1) / LANES) {}
+  int first_word(int block) const { return std::min(block * LANES, words - LANES); }
+  int repeated(int block) const { return block * LANES - first_word(block); }
+};
+
+template <int BITS>
+constexpr int PER_WORD = 32 / BITS;
+
+// Floats in a row of x or of unpacked weights, in blocks.
+template <int BITS>
+int arranged_length(Blocks blocks) {
+  return blocks.count * LANES * PER_WORD<BITS>;
+}
+
+// x [K] to the order in which unpack() yields weights: [block, weight in its word, lane].
+template <int BITS>
+void arrange(const float* x, Blocks blocks, float* arranged) {
+  for (int block = 0; block < blocks.count; block++) {
+    const float* from = x + blocks.first_word(block) * PER_WORD<BITS>;
+    const int repeated = blocks.repeated(block);
+    for (int j = 0; j < PER_WORD<BITS>; j++, arranged += LANES) {
+      for (int lane = 0; lane < LANES; lane++) {
+        arranged[lane] = lane < repeated ? 0.0f : from[lane * PER_WORD<BITS> + j];
+      }
+    }
+  }
+}
+
+// Lane i gets the scale of word i, where GROUP_WORDS neighbouring words share one.
+template <int GROUP_WORDS>
+ALWAYS_INLINE Floats spread(const float* scales) {
+  if constexpr (GROUP_WORDS >= LANES) {
+    return broadcast(*scales);
+  } else {
+    auto shuffle = [&]<int... lane>(std::integer_sequence<int, lane...>) __attribute__((always_inline)) {
+      Floats s = load(scales);
+      return __builtin_shufflevector(s, s, (lane / GROUP_WORDS)...);
+    };
+    return shuffle(std::make_integer_sequence<int, LANES>{});
+  }
+}
+
+// Weight j of every word.
+template <int BITS>
+ALWAYS_INLINE Floats unpack(Words words, int j, Floats scale, Floats bias) {
+  constexpr uint32_t MASK = (1u << BITS) - 1;
+  Words q = words >> (BITS * j) & MASK;
+  return __builtin_convertvector((Ints)q, Floats) * scale + bias;
+}
+
+// A strip of weight rows with their scales as floats.
+struct Strip {
+  const uint32_t* words;  // of its first row
+  const float* scales;    // [rows, groups]
+  const float* biases;
+  int groups;
+};
+
+// The dot products of one token with ROWS weight rows, from row `first` of the strip on, not yet
+// summed over the lanes.
+template <int BITS, int GROUP_WORDS, int ROWS>
+ALWAYS_INLINE void dot_packed(const float* arranged, Blocks blocks, const Strip& strip, int first,
+                              Floats* sums) {
+  const uint32_t* words = strip.words + static_cast<size_t>(first) * blocks.words;
+  const float* scales = strip.scales + first * strip.groups;
+  const float* biases = strip.biases + first * strip.groups;
+  Floats even[ROWS] = {}, odd[ROWS] = {};
+  for (int block = 0; block < blocks.count; block++) {
+    const int word = blocks.first_word(block), group = word / GROUP_WORDS;
+    Words packed[ROWS];
+    Floats scale[ROWS], bias[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+      packed[r] = load<Words>(words + static_cast<size_t>(r) * blocks.words + word);
+      scale[r] = spread<GROUP_WORDS>(scales + r * strip.groups + group);
+      bias[r] = spread<GROUP_WORDS>(biases + r * strip.groups + group);
+    }
+    for (int j = 0; j < PER_WORD<BITS>; j += 2, arranged += 2 * LANES) {
+      Floats x0 = load(arranged), x1 = load(arranged + LANES);
+      for (int r = 0; r < ROWS; r++) {
+        even[r] += x0 * unpack<BITS>(packed[r], j, scale[r], bias[r]);
+        odd[r] += x1 * unpack<BITS>(packed[r], j + 1, scale[r], bias[r]);
+      }
+    }
+  }
+  for (int r = 0; r < ROWS; r++) sums[r] = even[r] + odd[r];
+}
+
+// One token with the strip's rows: y [rows].
+template <int BITS, int GROUP_WORDS>
+void multiply_one(const float* arranged, Blocks blocks, const Strip& strip, int rows, float* y) {
+  int n = 0;
+  for (; n + 4 <= rows; n += 4) {
+    Floats sums[4];
+    for (int r = 0; r < 4; r += ROWS_AT_ONCE) {
+      dot_packed<BITS, GROUP_WORDS, ROWS_AT_ONCE>(arranged, blocks, strip, n + r, sums + r);
+    }
+    Floats four = sum_lanes(sums[0], sums[1], sums[2], sums[3]);
+    for (int r = 0; r < 4; r++) y[n + r] = four[r];
+  }
+  for (; n < rows; n++) {
+    Floats sums;
+    dot_packed<BITS, GROUP_WORDS, 1>(arranged, blocks, strip, n, &sums);
+    y[n] = sum_lanes(sums);
+  }
+}
+
+// Unpack one row of the strip to floats, in the order of the arranged x.
+template <int BITS, int GROUP_WORDS>
+void unpack_row(Blocks blocks, const Strip& strip, int row, float* unpacked) {
+  const uint32_t* words = strip.words + static_cast<size_t>(row) * blocks.words;
+  for (int block = 0; block < blocks.count; block++) {
+    const int word = blocks.first_word(block), group = word / GROUP_WORDS;
+    Words packed = load<Words>(words + word);
+    Floats scale = spread<GROUP_WORDS>(strip.scales + row * strip.groups + group);
+    Floats bias = spread<GROUP_WORDS>(strip.biases + row * strip.groups + group);
+    for (int j = 0; j < PER_WORD<BITS>; j++, unpacked += LANES) {
+      store(unpacked, unpack<BITS>(packed, j, scale, bias));
+    }
+  }
+}
+
+// ROWS tokens with COLUMNS unpacked weight rows.
+template <int ROWS, int COLUMNS>
+void tile(const float* arranged, const float* unpacked, int length, float* y, int N) {
+  float sums[ROWS * COLUMNS];
+  dot_tile<ROWS, COLUMNS>(arranged, length, unpacked, length, length, sums);
+  for (int m = 0; m < ROWS; m++) {
+    for (int n = 0; n < COLUMNS; n++) y[static_cast<size_t>(m) * N + n] = sums[m * COLUMNS + n];
+  }
+}
+
+// M tokens with COLUMNS unpacked weight rows.
+template <int COLUMNS>
+void multiply_unpacked(const float* arranged, int M, const float* unpacked, int length, float* y, int N) {
+  static_assert(TILE_ROWS == 3);
+  int m = 0;
+  auto rows = [&](auto tile_of, int count) {
+    tile_of(arranged + static_cast<size_t>(m) * length, unpacked, length, y + static_cast<size_t>(m) * N, N);
+    m += count;
+  };
+  while (m + 3 <= M) rows(tile<3, COLUMNS>, 3);
+  if (m + 2 == M) rows(tile<2, COLUMNS>, 2);
+  if (m + 1 == M) rows(tile<1, COLUMNS>, 1);
+}
+
+// M tokens with the strip's rows: y [M, rows], N floats apart. Each weight is unpacked once and used M
+// times.
+template <int BITS, int GROUP_WORDS>
+void multiply_many(const float* arranged, int M, Blocks blocks, const Strip& strip, int rows,
+                   float* unpacked, float* y, int N) {
+  const int length = arranged_length<BITS>(blocks);
+  for (int n = 0; n < rows; n += TILE_COLUMNS) {
+    const int columns = std::min(TILE_COLUMNS, rows - n);
+    for (int c = 0; c < columns; c++) {
+      unpack_row<BITS, GROUP_WORDS>(blocks, strip, n + c, unpacked + static_cast<size_t>(c) * length);
+    }
+    if (columns == TILE_COLUMNS) {
+      multiply_unpacked<TILE_COLUMNS>(arranged, M, unpacked, length, y + n, N);
+    } else {
+      for (int c = 0; c < columns; c++) {
+        multiply_unpacked<1>(arranged, M, unpacked + static_cast<size_t>(c) * length, length, y + n + c, N);
+      }
+    }
+  }
+}
+
+float* aligned(float* p) { return p + (64 - reinterpret_cast<uintptr_t>(p) % 64) % 64 / sizeof(float); }
+
+// Scratch memory: x in blocks, then for each worker a strip's scales and biases and a tile's weights.
+template <int BITS>
+struct Scratch {
+  size_t arranged, scales, per_worker;
+
+  Scratch(int M, const QuantizedMatrix& w) {
+    const size_t length = arranged_length<BITS>(Blocks(w.words_per_row()));
+    const size_t vectors = (static_cast<size_t>(STRIP) * w.groups_per_row() + 2 * LANES) / LANES;
+    arranged = M * length;
+    scales = vectors * LANES;
+    per_worker = 2 * scales + (M > 1 ? TILE_COLUMNS * length : 0) + LANES;
+  }
+  size_t floats(int workers) const { return 16 + arranged + workers * per_worker; }
+};
+
+template <int BITS, int GROUP_WORDS>
+void multiply(const float* x, ptrdiff_t x_stride, const QuantizedMatrix& w, float* y, int M, float* scratch,
+              Parallel& parallel) {
+  const Blocks blocks(w.words_per_row());
+  const int length = arranged_length<BITS>(blocks), groups = w.groups_per_row(), N = w.rows;
+  const Scratch<BITS> layout(M, w);
+  float* const arranged = aligned(scratch);
+  float* const workers = arranged + layout.arranged;
+  const bool share = static_cast<int64_t>(M) * N * w.columns > WORTH_SHARING;
+
+  auto arrange_row = [&](int m, int) {
+    arrange<BITS>(x + m * x_stride, blocks, arranged + static_cast<size_t>(m) * length);
+  };
+  if (M > 16) {
+    parallel.for_each(M, arrange_row);
+  } else {
+    for (int m = 0; m < M; m++) arrange_row(m, 0);
+  }
+
+  // A task is a run of weight rows with a run of tokens: small enough that no thread waits long for the
+  // last, large enough that taking one costs nothing beside it.
+  const int wanted = 8 * parallel.workers();
+  const int rows_a_task = (N / wanted + STRIP) / STRIP * STRIP;
+  const int row_runs = (N + rows_a_task - 1) / rows_a_task;
+  const int tokens_a_task = std::max(1, ACTIVATIONS_AT_ONCE / length / TILE_ROWS) * TILE_ROWS;
+  const int token_runs = (M + tokens_a_task - 1) / tokens_a_task;
+
+  auto task = [&](int index, int worker) {
+    const int m = index / row_runs * tokens_a_task, tokens = std::min(tokens_a_task, M - m);
+    const int begin = index % row_runs * rows_a_task, end = std::min(N, begin + rows_a_task);
+    const float* tokens_x = arranged + static_cast<size_t>(m) * length;
+    float* scales = workers + worker * layout.per_worker;
+    float* biases = scales + layout.scales;
+    float* unpacked = biases + layout.scales;
+    for (int n = begin; n < end; n += STRIP) {
+      const int rows = std::min(STRIP, end - n);
+      const size_t group = static_cast<size_t>(n) * groups;
+      scales_to_float(w.scales, w.scale_type, group, rows * groups, scales);
+      scales_to_float(w.biases, w.scale_type, group, rows * groups, biases);
+      const Strip strip{w.words + static_cast<size_t>(n) * blocks.words, scales, biases, groups};
+      float* out = y + static_cast<size_t>(m) * N + n;
+      if (M == 1) {
+        multiply_one<BITS, GROUP_WORDS>(tokens_x, blocks, strip, rows, out);
+      } else {
+        multiply_many<BITS, GROUP_WORDS>(tokens_x, tokens, blocks, strip, rows, unpacked, out, N);
+      }
+    }
+  };
+  if (share) {
+    parallel.for_each(row_runs * token_runs, task);
+  } else {
+    for (int i = 0; i < row_runs * token_runs; i++) task(i, 0);
+  }
+}
+
+// Rows of fewer words than a vector has lanes have no blocks.
+bool too_short(const QuantizedMatrix& w) { return w.words_per_row() < LANES; }
+
+}  // namespace
+
+size_t quantized_matmul_scratch(int M, const QuantizedMatrix& w, int workers) {
+  if (too_short(w)) return 0;
+  return w.bits == 4 ? Scratch<4>(M, w).floats(workers) : Scratch<8>(M, w).floats(workers);
+}
+
+void quantized_matmul(const float* x, ptrdiff_t x_stride, const QuantizedMatrix& w, float* y, int M,
+                      float* scratch, Parallel& parallel) {
+  if (M == 0 || w.rows == 0) return;
+  if (too_short(w)) return quantized_matmul_scalar(x, x_stride, w, y, M);
+  auto run = [&](auto kernel) { kernel(x, x_stride, w, y, M, scratch, parallel); };
+  switch (w.bits * 1000 + w.group_size) {
+    case 4032: return run(multiply<4, 4>);
+    case 4064: return run(multiply<4, 8>);
+    case 4128: return run(multiply<4, 16>);
+    case 8032: return run(multiply<8, 8>);
+    case 8064: return run(multiply<8, 16>);
+    case 8128: return run(multiply<8, 32>);
+  }
+  __builtin_trap();  // callers check bits and group size
+}
+
+}  // namespace course

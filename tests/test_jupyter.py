@@ -1,0 +1,145 @@
+"""JupyterLab opens on the first lesson, and nothing of the learner's own is read or written."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from course_lib import jupyter
+from course_lib.jupyter import keep_inside, lab_command
+from course_lib.paths import CHECKOUT, cache_dir
+
+
+def test_every_folder_lies_in_the_checkout_or_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    environ = {}
+    keep_inside(environ)
+    assert set(environ) >= {"JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"}
+    inside = (CHECKOUT, cache_dir())
+    for name, folder in environ.items():
+        assert any(Path(folder).is_relative_to(root) for root in inside), name
+
+
+def test_a_learners_own_jupyter_folders_are_left_out():
+    environ = {
+        "JUPYTER_PATH": "/mine",
+        "JUPYTER_CONFIG_PATH": "/mine",
+        "JUPYTERLAB_DIR": "/mine",
+        "HOME": "/home",
+    }
+    keep_inside(environ)
+    assert "/mine" not in environ.values()
+    assert environ["HOME"] == "/home"
+
+
+def test_root_is_let_in_and_others_are_not_asked_to_be_root():
+    assert "--allow-root" in lab_command([], root=True)
+    assert "--allow-root" not in lab_command([], root=False)
+
+
+def test_what_the_learner_adds_comes_last_and_so_wins():
+    added = ["--no-browser", "--port", "8899"]
+    assert lab_command(added, root=True)[-3:] == added
+
+
+def test_it_opens_on_the_first_lesson_or_on_the_launcher_before_there_is_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(jupyter, "FIRST_NOTEBOOK", CHECKOUT / "pyproject.toml")
+    assert "--LabApp.default_url=/lab/tree/pyproject.toml" in lab_command([], root=False)
+    monkeypatch.setattr(jupyter, "FIRST_NOTEBOOK", tmp_path / "missing.ipynb")
+    assert "--LabApp.default_url=/lab" in lab_command([], root=False)
+
+
+def test_a_missing_jupyterlab_is_said_with_what_mends_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    assert jupyter.main([]) == 1
+    assert "make setup" in capsys.readouterr().err
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(url):
+    # Not through a proxy that the environment may name.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=20) as answer:
+        return answer.geturl(), answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A JupyterLab started as `make lab` starts it, in a home folder of its own."""
+    home = tmp_path_factory.mktemp("home")
+    port = free_port()
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from course_lib.jupyter import main; sys.exit(main(sys.argv[1:]))",
+    ]
+    command += ["--no-browser", f"--port={port}", "--IdentityProvider.token=secret"]
+    environment = {**os.environ, "HOME": str(home), "COURSE_CACHE": str(home / ".cache" / "course")}
+    log = home.with_name("log")
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        for _ in range(300):
+            if process.poll() is not None or f"127.0.0.1:{port}" in log.read_text():
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, log.read_text()
+        yield f"http://127.0.0.1:{port}", home, log
+    finally:
+        # The server alone, or all that it started: its process group is its own.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def test_the_page_opens_on_the_lesson_with_the_news_switched_off(server):
+    url, _, log = server
+    address, page = get(f"{url}/?token=secret")
+    assert "/lab" in address
+    if jupyter.FIRST_NOTEBOOK.exists():
+        assert address.split("?")[0].endswith("/lab/tree/notebooks/00_start_here.ipynb")
+    settings = json.loads(
+        re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL).group(1)
+    )
+    assert settings["news"] == {"disabled": True}
+    assert "running as root is not recommended" not in log.read_text().lower()
+
+
+def test_learners_see_extensions_beside_the_notebooks(server):
+    url, _, _ = server
+    names = {entry["name"] for entry in json.loads(get(f"{url}/api/contents?token=secret")[1])["content"]}
+    assert {"notebooks", "course_lib"} <= names
+
+
+def test_our_quiet_defaults_reach_the_browser(server):
+    url, _, _ = server
+    plugin = "@jupyterlab/apputils-extension:notification"
+    schema = json.loads(get(f"{url}/lab/api/settings/{plugin}?token=secret")[1])["schema"]
+    assert schema["properties"]["fetchNews"]["default"] == "false"
+    assert schema["properties"]["checkForUpdates"]["default"] is False
+
+
+def test_nothing_is_written_to_the_home_folder_outside_its_cache(server):
+    url, home, _ = server
+    get(f"{url}/lab?token=secret")
+    written = [path for path in home.rglob("*") if path.is_file() and ".cache" not in path.parts]
+    assert written == []
