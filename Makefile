@@ -13,9 +13,6 @@ CUDA ?= $(if $(wildcard $(VENV)/.installed-cuda),1,)
 WITH_CUDA := $(filter 1,$(CUDA))
 INSTALLED := $(VENV)/.installed$(if $(WITH_CUDA),-cuda,)
 FETCHED := $(VENV)/.fetched
-BUILT := $(VENV)/.built
-
-NATIVE := $(wildcard extensions/CMakeLists.txt extensions/runtime/* extensions/reference/* course_lib/kernels/*.py)
 
 # A notebook takes at most 70 s; the limit for one cell leaves room for a slow machine.
 NBVAL := $(BIN)/pytest --nbval-current-env --nbval-cell-timeout=180
@@ -24,21 +21,20 @@ COPIES := build/nbval
 STORE := $(CURDIR)/$(COPIES)/store
 
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test doctor bench notebooks clean distclean
+.PHONY: help setup lab test doctor notebooks clean distclean
 
 help:
 	@echo 'make lab         set up if needed, then open the course in JupyterLab'
 	@echo '                   LAB_ARGS="--no-browser --port 8899" is passed on to JupyterLab'
-	@echo 'make setup       set up only: .venv, packages, model, native code'
+	@echo 'make setup       set up only: .venv, packages, model'
 	@echo '                   PYTHON=python3.12 chooses the Python, CUDA=1 adds MLX for NVIDIA GPUs'
 	@echo 'make test        set up if needed, then the unit tests and every notebook'
 	@echo 'make doctor      say what works on this machine, and how to mend what does not'
-	@echo 'make bench       time the course against MLX and mlx-lm on this machine'
 	@echo 'make notebooks   for authors: write notebooks/ from notebooks/source/'
 	@echo 'make clean       remove build/ and caches; your notebooks and progress stay'
 	@echo 'make distclean   make clean, and remove .venv too'
 
-setup: $(INSTALLED) $(FETCHED) $(BUILT)
+setup: $(INSTALLED) $(FETCHED)
 	@$(if $(filter setup,$(MAKECMDGOALS)),echo 'Everything is set up. Open the course with: make lab',:)
 
 lab: setup
@@ -57,14 +53,11 @@ doctor:
 	@if [ -x $(BIN)/course ]; then $(BIN)/course doctor; \
 	else echo 'There is no $(VENV) yet. Make it with: make setup'; exit 1; fi
 
-bench: setup
-	@$(BIN)/course bench $(BENCH_ARGS)
-
 notebooks: setup
 	@$(BIN)/course notebooks $(NOTEBOOKS)
 
 clean:
-	rm -rf build .pytest_cache .hypothesis $(BUILT)
+	rm -rf build .pytest_cache .hypothesis
 	find course_lib tests notebooks extensions -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
@@ -118,13 +111,13 @@ FORCE:
 
 $(MADE):
 	@$(CHECK_PYTHON)
-	@echo "[1/4] A virtual environment in $(VENV), with $$('$(PYTHON)' --version) (a few seconds)"
+	@echo "[1/3] A virtual environment in $(VENV), with $$('$(PYTHON)' --version) (a few seconds)"
 	@'$(PYTHON)' -m venv --clear $(VENV)
 	@pwd > $@
 
 # With CUDA=1, MLX's CPU package comes too, and both bring mlx/lib/libmlx.so: the one installed last stays.
 $(INSTALLED): pyproject.toml $(MADE)
-	@echo '[2/4] Packages into $(VENV): about $(if $(WITH_CUDA),2.3 GB,160 MB) to download,' \
+	@echo '[2/3] Packages into $(VENV): about $(if $(WITH_CUDA),2.3 GB,160 MB) to download,' \
 	      '$(if $(WITH_CUDA),4 GB,800 MB) on disk (1 to 5 minutes the first time)'
 	@touch $(VENV)/.installing
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.$(if $(WITH_CUDA),[cuda],)'
@@ -136,11 +129,6 @@ endif
 	@touch $@
 
 $(FETCHED): $(INSTALLED)
-	@echo '[3/4] The model, SmolLM2-135M-Instruct: 93 MB to download, once (about half a minute)'
+	@echo '[3/3] The model, SmolLM2-135M-Instruct: 93 MB to download, once (about half a minute)'
 	@$(BIN)/course fetch
-	@touch $@
-
-$(BUILT): $(INSTALLED) $(NATIVE)
-	@echo '[4/4] The native code, compiled for this machine (about a minute)'
-	@$(BIN)/course build
 	@touch $@

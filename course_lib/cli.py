@@ -22,8 +22,6 @@ def main(argv: list[str] | None = None) -> int:
     reset = add("reset", _reset, "Put a notebook back as it was given; your version is kept as a backup.")
     reset.add_argument("notebook", help="01, kv_cache or 01_kv_cache")
     add("fetch", _fetch, "Fetch the course's model and convert it for MLX.")
-    build = add("build", _build, "Build the native extension.")
-    build.add_argument("--verbose", action="store_true", help="show the compiler's commands")
     notebooks = add("notebooks", _notebooks, "For authors: write starters and solutions from their sources.")
     notebooks.add_argument("only", nargs="*", help="these notebooks; without a name, all")
     mode = notebooks.add_mutually_exclusive_group()
@@ -74,21 +72,12 @@ def _reset(arguments) -> int:
 
 
 def _fetch(arguments) -> int:
-    from .llm.smollm2 import FetchError, fetch
+    from .llm.errors import ModelUnavailable
+    from .llm.smollm2 import ensure_model
 
     try:
-        fetch()
-    except FetchError as error:
-        return _fail(error)
-    return 0
-
-
-def _build(arguments) -> int:
-    from .kernels.build import BuildError, build
-
-    try:
-        build(verbose=arguments.verbose)
-    except BuildError as error:
+        ensure_model()
+    except ModelUnavailable as error:
         return _fail(error)
     return 0
 

@@ -13,7 +13,7 @@ def test_every_subcommand_explains_itself(capsys):
         cli.main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("doctor", "lab", "progress", "reset", "fetch", "build", "notebooks"):
+    for name in ("doctor", "lab", "progress", "reset", "fetch", "notebooks"):
         assert name in shown
 
 

@@ -315,7 +315,8 @@ class TestModel:
         monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
         finding = installation.check_model()
         assert finding.status is Status.BROKEN
-        assert finding.mend.endswith("course fetch")
+        assert str(tmp_path) in finding.detail
+        assert finding.mend.endswith("course fetch") and "rm" not in finding.mend
 
 
 class TestReport:

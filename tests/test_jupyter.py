@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -87,7 +88,12 @@ def server(tmp_path_factory):
         "import sys; from course_lib.jupyter import main; sys.exit(main(sys.argv[1:]))",
     ]
     command += ["--no-browser", f"--port={port}", "--IdentityProvider.token=secret"]
-    environment = {**os.environ, "HOME": str(home), "COURSE_CACHE": str(home / ".cache" / "course")}
+    # As a learner has it: without what pytest set for kernels, and without an earlier start's settings.
+    ours: dict[str, str] = {}
+    keep_inside(ours)
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment |= {"HOME": str(home), "COURSE_CACHE": str(home / ".cache" / "course")}
+    shutil.rmtree(Path(ours["JUPYTER_CONFIG_DIR"]) / "labconfig", ignore_errors=True)
     log = home.with_name("log")
     with open(log, "wb") as output:
         process = subprocess.Popen(

@@ -124,16 +124,22 @@ def generate_tokens(model: Model, prompt: list[int], sampler: Sampler, limit: in
     while cache is not None and tokens.shape[1] > PREFILL_STEP:
         mx.eval(model(tokens[:, :PREFILL_STEP], cache, positions=-1))
         tokens = tokens[:, PREFILL_STEP:]
-    previous = None
+    # A GPU computes while Python builds the next step's graph, so there each token is handed over when the
+    # next step has begun. On the CPU `async_eval` itself waits for most of the work: it would gain nothing,
+    # and every token would come a step late.
+    overlap = mx.default_device() == mx.gpu
+    waiting = None
     for _ in range(limit):
         logits = model(tokens, cache, positions=-1)[:, -1]  # [1, V]
         token = sampler(logits)  # [1]
-        # Start computing, and hand over the token before it meanwhile: building a step's graph in
-        # Python then overlaps with running the last one.
-        mx.async_eval(token)
-        if previous is not None:
-            yield previous.item()
-        previous = token
+        if overlap:
+            mx.async_eval(token)
+            if waiting is not None:
+                yield waiting.item()
+            waiting = token
+        else:
+            yield token.item()
         fresh = token[:, None].astype(tokens.dtype)
         tokens = fresh if cache is not None else mx.concatenate([tokens, fresh], axis=1)
-    yield previous.item()
+    if waiting is not None:
+        yield waiting.item()

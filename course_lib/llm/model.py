@@ -139,7 +139,7 @@ class Model:
             ValueError: tokens, cache or positions of a wrong shape.
         """
         self._check(tokens, cache)
-        B, L = tokens.shape
+        L = tokens.shape[1]
         h = self.embed_tokens.rows(tokens)  # [B, L, E]
         mask = attention_mask(cache[0] if cache else None, L)
         for block, layer_cache in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):

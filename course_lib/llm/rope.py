@@ -53,7 +53,7 @@ def _llama3_periods(head_dim: int, base: float, scaling: dict[str, Any]) -> mx.a
 
     Pairs that turn often within the original context keep their speed, pairs that turn less than
     `low_freq_factor` times are slowed by `factor`, and those between are blended.
-    Source: `apply_scaling` in https://github.com/meta-llama/llama-models (llama3/model.py).
+    Source: `apply_scaling` in https://github.com/meta-llama/llama-models.
     """
     factor = scaling["factor"]
     low = scaling.get("low_freq_factor", 1.0)

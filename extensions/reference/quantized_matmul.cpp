@@ -1,9 +1,5 @@
 // Quantized matmul: vectorised, threaded, and tiled where several tokens share the weights.
 //
-// One idea carries it: load a vector of LANES packed words, and peel the same weight off every word with
-// one shift and one mask. Lane i then holds weight j of word i, not neighbours; so x is put into
-// that order first, once, and every weight row runs over it with no shuffling at all.
-//
 //   one token (decode)       every weight is used once: unpack in registers, multiply, forget
 //   more tokens (prefill)    unpack a few weight rows to floats once, then tiles of dot products
 //
@@ -13,6 +9,7 @@
 #include <algorithm>
 
 #include "dot_tile.h"
+#include "quantized_blocks.h"
 
 namespace course {
 
@@ -20,69 +17,16 @@ namespace {
 
 // Weight rows whose scales are turned to float together.
 constexpr int STRIP = 16;
-// Weight rows that one token is multiplied with at the same time. Two rows' additions hide each other's
-// latency; more would make the memory system follow more streams at once.
-constexpr int ROWS_AT_ONCE = 2;
+// Weight rows that one token is multiplied with at the same time: while one row's addition is under way,
+// the others' can start, and each vector of x is loaded once for all of them.
+constexpr int ROWS_AT_ONCE = REGISTERS >= 32 ? 4 : 2;
+// How far ahead weights are asked for, in bytes. The processor's own prefetcher follows one stream well,
+// several rows at once badly.
+constexpr int AHEAD = 3072;
 // Floats of arranged x that a pass over the weights works on: they must stay in the second-level cache.
 constexpr int ACTIVATIONS_AT_ONCE = 96 * 1024;
 // Fewer multiplications than this are done before another thread has woken up.
 constexpr int64_t WORTH_SHARING = 50'000;
-
-// How a row of words is cut into blocks of LANES words. Where the last block would be short it starts
-// earlier, so that it ends with the row, and meets zeros in x where it repeats the block before.
-struct Blocks {
-  int words;  // in a row
-  int count;
-
-  explicit Blocks(int words_per_row) : words(words_per_row), count((words_per_row + LANES - 1) / LANES) {}
-  int first_word(int block) const { return std::min(block * LANES, words - LANES); }
-  int repeated(int block) const { return block * LANES - first_word(block); }
-};
-
-template <int BITS>
-constexpr int PER_WORD = 32 / BITS;
-
-// Floats in a row of x or of unpacked weights, in blocks.
-template <int BITS>
-int arranged_length(Blocks blocks) {
-  return blocks.count * LANES * PER_WORD<BITS>;
-}
-
-// x [K] to the order in which unpack() yields weights: [block, weight in its word, lane].
-template <int BITS>
-void arrange(const float* x, Blocks blocks, float* arranged) {
-  for (int block = 0; block < blocks.count; block++) {
-    const float* from = x + blocks.first_word(block) * PER_WORD<BITS>;
-    const int repeated = blocks.repeated(block);
-    for (int j = 0; j < PER_WORD<BITS>; j++, arranged += LANES) {
-      for (int lane = 0; lane < LANES; lane++) {
-        arranged[lane] = lane < repeated ? 0.0f : from[lane * PER_WORD<BITS> + j];
-      }
-    }
-  }
-}
-
-// Lane i gets the scale of word i, where GROUP_WORDS neighbouring words share one.
-template <int GROUP_WORDS>
-ALWAYS_INLINE Floats spread(const float* scales) {
-  if constexpr (GROUP_WORDS >= LANES) {
-    return broadcast(*scales);
-  } else {
-    auto shuffle = [&]<int... lane>(std::integer_sequence<int, lane...>) __attribute__((always_inline)) {
-      Floats s = load(scales);
-      return __builtin_shufflevector(s, s, (lane / GROUP_WORDS)...);
-    };
-    return shuffle(std::make_integer_sequence<int, LANES>{});
-  }
-}
-
-// Weight j of every word.
-template <int BITS>
-ALWAYS_INLINE Floats unpack(Words words, int j, Floats scale, Floats bias) {
-  constexpr uint32_t MASK = (1u << BITS) - 1;
-  Words q = words >> (BITS * j) & MASK;
-  return __builtin_convertvector((Ints)q, Floats) * scale + bias;
-}
 
 // A strip of weight rows with their scales as floats.
 struct Strip {
@@ -103,6 +47,10 @@ ALWAYS_INLINE void dot_packed(const float* arranged, Blocks blocks, const Strip&
   Floats even[ROWS] = {}, odd[ROWS] = {};
   for (int block = 0; block < blocks.count; block++) {
     const int word = blocks.first_word(block), group = word / GROUP_WORDS;
+    for (int byte = 0; byte < ROWS * VECTOR_BYTES; byte += 64) {
+      // In the order of memory, whichever row it belongs to. A hint: past the end it does nothing.
+      __builtin_prefetch(reinterpret_cast<const char*>(words) + block * ROWS * VECTOR_BYTES + byte + AHEAD);
+    }
     Words packed[ROWS];
     Floats scale[ROWS], bias[ROWS];
     for (int r = 0; r < ROWS; r++) {
@@ -238,8 +186,8 @@ void multiply(const float* x, ptrdiff_t x_stride, const QuantizedMatrix& w, floa
 
   // A task is a run of weight rows with a run of tokens: small enough that no thread waits long for the
   // last, large enough that taking one costs nothing beside it.
-  const int wanted = 8 * parallel.workers();
-  const int rows_a_task = (N / wanted + STRIP) / STRIP * STRIP;
+  const int wanted = 4 * parallel.workers();
+  const int rows_a_task = std::max(1, (N / wanted + STRIP - 1) / STRIP) * STRIP;
   const int row_runs = (N + rows_a_task - 1) / rows_a_task;
   const int tokens_a_task = std::max(1, ACTIVATIONS_AT_ONCE / length / TILE_ROWS) * TILE_ROWS;
   const int token_runs = (M + tokens_a_task - 1) / tokens_a_task;
@@ -254,8 +202,8 @@ void multiply(const float* x, ptrdiff_t x_stride, const QuantizedMatrix& w, floa
     for (int n = begin; n < end; n += STRIP) {
       const int rows = std::min(STRIP, end - n);
       const size_t group = static_cast<size_t>(n) * groups;
-      scales_to_float(w.scales, w.scale_type, group, rows * groups, scales);
-      scales_to_float(w.biases, w.scale_type, group, rows * groups, biases);
+      to_floats(w.scales, w.scale_type, group, rows * groups, scales);
+      to_floats(w.biases, w.scale_type, group, rows * groups, biases);
       const Strip strip{w.words + static_cast<size_t>(n) * blocks.words, scales, biases, groups};
       float* out = y + static_cast<size_t>(m) * N + n;
       if (M == 1) {

@@ -7,9 +7,9 @@ namespace course {
 
 namespace {
 
-float scale_at(const void* scales, ScaleType type, size_t i) {
-  float wide[LANES];  // scales_to_float writes whole vectors
-  scales_to_float(scales, type, i, 1, wide);
+float scale_at(const void* scales, FloatType type, size_t i) {
+  float wide[LANES];  // to_floats writes whole vectors
+  to_floats(scales, type, i, 1, wide);
   return wide[0];
 }
 

@@ -143,4 +143,6 @@ ALWAYS_INLINE Floats exp(Floats x) {
   return select(x != x, x, result);
 }
 
+ALWAYS_INLINE float exp(float x) { return exp(broadcast(x))[0]; }
+
 }  // namespace course
