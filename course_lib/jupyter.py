@@ -62,6 +62,10 @@ def lab_command(args: Sequence[str], *, root: bool) -> list[str]:
         f"--LabApp.default_url={page}",
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
+        # Looking for language servers runs npm, which writes a log into the home folder.
+        "--LanguageServerManager.autodetect=False",
+        # On a shared machine others can listen to its loopback; and the kernel warns where this is off.
+        "--KernelManager.transport_encryption=auto",
         *(["--allow-root"] if root else []),
         *args,
     ]
