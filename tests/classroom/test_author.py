@@ -197,6 +197,7 @@ def test_copies_want_amber_of_starters_and_the_stored_outputs_of_solutions(lesso
     copies.write_copies(tmp_path / "copies", [lesson])
     starter = nbformat.read(tmp_path / "copies" / "starters" / "07_toy.ipynb", as_version=4)
     assert "nbval-check-output" in starter.cells[-1].metadata.tags
+    assert starter.cells[-1].execution_count  # else nbval fails the cell as one that was never run
     assert "start_here.rms_norm: not started" in starter.cells[-1].outputs[0].data["text/plain"]
     solved = nbformat.read(tmp_path / "copies" / "solutions" / "07_toy.ipynb", as_version=4)
     assert "start_here.rms_norm: right" in solved.cells[-1].outputs[0].data["text/plain"]

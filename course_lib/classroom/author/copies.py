@@ -43,6 +43,7 @@ def _starter_copy(lesson: Lesson) -> NotebookNode:
         ids = CHECK_CALL.findall(cell.source)
         if ids:
             cell.metadata.tags = [*cell.metadata.get("tags", []), "nbval-check-output"]
+            cell.execution_count = 1  # nbval compares the outputs of cells that were run
             cell.outputs = [
                 new_output("display_data", data=bundle(Verdict(get_exercise(i), State.UNTOUCHED, ())))
                 for i in ids
