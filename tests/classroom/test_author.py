@@ -201,4 +201,4 @@ def test_copies_want_amber_of_starters_and_the_stored_outputs_of_solutions(lesso
     assert "start_here.rms_norm: not started" in starter.cells[-1].outputs[0].data["text/plain"]
     solved = nbformat.read(tmp_path / "copies" / "solutions" / "07_toy.ipynb", as_version=4)
     assert "start_here.rms_norm: right" in solved.cells[-1].outputs[0].data["text/plain"]
-    assert solved.cells[1].outputs[0].text == "given\n"
+    assert solved.cells[1].outputs[0].text == "given\n" and solved.cells[1].execution_count

@@ -61,5 +61,5 @@ def _solution_copy(lesson: Lesson) -> NotebookNode:
         if twin is None or twin.source != cell.source:
             raise SourceError(f"{lesson.solution.name} differs from its source. Run: course notebooks")
         if cell.cell_type == "code":
-            cell.outputs = twin.outputs
+            cell.outputs, cell.execution_count = twin.outputs, twin.execution_count
     return notebook
