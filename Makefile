@@ -48,9 +48,9 @@ test: setup
 	COURSE_STORE='$(STORE)-starters' $(NBVAL) --nbval-lax $(COPIES)/starters
 	COURSE_STRICT=1 COURSE_STORE='$(STORE)-solutions' $(NBVAL) --nbval $(COPIES)/solutions
 
-# Not `doctor: setup`: it must run where set-up fails.
+# Not `doctor: setup`, nor $(BIN)/course: it must run where set-up failed half-way.
 doctor:
-	@if [ -x $(BIN)/course ]; then $(BIN)/course doctor; \
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m course_lib.cli doctor; \
 	else echo 'There is no $(VENV) yet. Make it with: make setup'; exit 1; fi
 
 notebooks: setup
@@ -98,11 +98,12 @@ if ! PYTHONDONTWRITEBYTECODE=1 '$(PYTHON)' -m course_lib.doctor --before-setup; 
 fi
 endef
 
-# .venv is made anew if its Python is gone, if the checkout has moved (its scripts name their old place), or if
-# .venv/.installing says that pip was cut off: it may have been in the middle of a package, and pip would take
-# that package for whole.
+# .venv is made anew if its Python is gone, if the checkout has moved (its scripts name their old place), if
+# .venv/.installing says that pip was cut off (it may have been in the middle of a package, and pip would take
+# that package for whole), or if CUDA=0 takes back CUDA=1.
 SOUND := $(shell [ -x $(BIN)/python ] && [ "`cat $(MADE) 2>/dev/null`" = "`pwd`" ] && \
-                 [ ! -e $(VENV)/.installing ] && echo yes)
+                 [ ! -e $(VENV)/.installing ] && \
+                 $(if $(WITH_CUDA),,[ ! -e $(VENV)/.installed-cuda ] &&) echo yes)
 ifneq ($(SOUND),yes)
 $(MADE): FORCE
 endif
@@ -115,8 +116,17 @@ $(MADE):
 	@'$(PYTHON)' -m venv --clear $(VENV)
 	@pwd > $@
 
+define CHECK_CUDA
+if ! $(BIN)/python -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null; then \
+  echo 'CUDA=1 needs an NVIDIA GPU on Linux and its driver; libcuda.so.1 was not found.'; \
+  echo 'Install the driver and try again, or go without the GPU: make setup CUDA=0'; \
+  exit 1; \
+fi
+endef
+
 # With CUDA=1, MLX's CPU package comes too, and both bring mlx/lib/libmlx.so: the one installed last stays.
 $(INSTALLED): pyproject.toml $(MADE)
+	@$(if $(WITH_CUDA),$(CHECK_CUDA),:)
 	@echo '[2/3] Packages into $(VENV): about $(if $(WITH_CUDA),2.3 GB,160 MB) to download,' \
 	      '$(if $(WITH_CUDA),4 GB,800 MB) on disk (1 to 5 minutes the first time)'
 	@touch $(VENV)/.installing

@@ -202,6 +202,11 @@ class TestDevice:
         assert finding.status is Status.BROKEN
         assert "libmlx.so: no such file" in finding.detail
 
+    def test_an_mlx_for_nvidia_gpus_where_there_is_no_driver(self, monkeypatch, tmp_path):
+        text = "raise ImportError('libcuda.so.1: cannot open shared object file')"
+        a_package(tmp_path, monkeypatch, "mlx.core", text)
+        assert "make setup CUDA=0" in installation.check_device().mend
+
     def test_an_mlx_that_crashes_does_not_take_the_doctor_along(self, monkeypatch, tmp_path):
         a_package(tmp_path, monkeypatch, "mlx.core", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
         finding = installation.check_device()
@@ -393,12 +398,22 @@ def test_the_complaint_is_the_line_that_names_the_error():
     assert complaint(subprocess.CompletedProcess([], 1, "", "just\nwords\n")) == "words"
 
 
+def test_a_reinstallation_keeps_the_choice_of_cuda(monkeypatch, tmp_path):
+    from course_lib.doctor import finding
+
+    monkeypatch.setattr(finding, "in_own_venv", lambda: True)
+    monkeypatch.setattr(finding.sys, "prefix", str(tmp_path))
+    assert finding.reinstall() == "make distclean && make setup"
+    (tmp_path / ".installed-cuda").touch()
+    assert finding.reinstall() == "make distclean && make setup CUDA=1"
+
+
 def test_mends_name_the_commands_of_the_environment_that_is_used(monkeypatch):
     from course_lib.doctor import finding
 
     monkeypatch.setattr(finding.sys, "prefix", str(CHECKOUT / ".venv"))
     assert finding.course("fetch") == ".venv/bin/course fetch"
-    assert finding.reinstall() == "make distclean && make setup"
+    assert finding.reinstall().startswith("make distclean && make setup")
     monkeypatch.setattr(finding.sys, "prefix", "/opt/conda/envs/build-your-own-vllm")
     assert finding.course("fetch") == "course fetch"
     assert "pip install" in finding.reinstall()

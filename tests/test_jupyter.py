@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import websocket
 
 from course_lib import jupyter
 from course_lib.jupyter import keep_inside, lab_command
@@ -70,10 +71,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def get(url):
+def get(url, **request):
     # Not through a proxy that the environment may name.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=20) as answer:
+    with opener.open(urllib.request.Request(url, **request), timeout=20) as answer:
         return answer.geturl(), answer.read().decode()
 
 
@@ -93,6 +94,12 @@ def server(tmp_path_factory):
     keep_inside(ours)
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"HOME": str(home), "COURSE_CACHE": str(home / ".cache" / "course")}
+    # npm writes a log into the home folder whatever it is asked, and not every machine has one to show it.
+    npm = home.with_name("bin") / "npm"
+    npm.parent.mkdir()
+    npm.write_text('#!/bin/sh\necho asked > "$HOME/npm.log"; echo /nowhere\n')
+    npm.chmod(0o755)
+    environment["PATH"] = f"{npm.parent}:{environment['PATH']}"
     shutil.rmtree(Path(ours["JUPYTER_CONFIG_DIR"]) / "labconfig", ignore_errors=True)
     log = home.with_name("log")
     with open(log, "wb") as output:
@@ -144,8 +151,22 @@ def test_our_quiet_defaults_reach_the_browser(server):
     assert schema["properties"]["checkForUpdates"]["default"] is False
 
 
+def test_a_kernel_starts_without_a_warning(server):
+    url, _, log = server
+    kernel = json.loads(get(f"{url}/api/kernels?token=secret", method="POST", data=b"{}")[1])["id"]
+    # The server asks a kernel for its state only once someone listens.
+    address = f"{url.replace('http', 'ws')}/api/kernels/{kernel}/channels?token=secret"
+    socket_to_kernel = websocket.create_connection(address, timeout=60, http_no_proxy=["127.0.0.1"])
+    while json.loads(socket_to_kernel.recv())["content"].get("execution_state") != "idle":
+        pass
+    socket_to_kernel.close()
+    assert "warn" not in log.read_text().lower()
+    get(f"{url}/api/kernels/{kernel}?token=secret", method="DELETE")
+
+
 def test_nothing_is_written_to_the_home_folder_outside_its_cache(server):
     url, home, _ = server
     get(f"{url}/lab?token=secret")
+    get(f"{url}/lsp/status?token=secret")
     written = [path for path in home.rglob("*") if path.is_file() and ".cache" not in path.parts]
     assert written == []

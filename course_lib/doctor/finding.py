@@ -98,7 +98,9 @@ def in_own_venv() -> bool:
 def reinstall() -> str:
     """The command that installs all packages anew."""
     if in_own_venv():
-        return "make distclean && make setup"
+        # distclean forgets that CUDA=1 was chosen.
+        cuda = " CUDA=1" if Path(sys.prefix, ".installed-cuda").exists() else ""
+        return f"make distclean && make setup{cuda}"
     return f"{sys.executable} -m pip install --force-reinstall -e '{CHECKOUT}'"
 
 

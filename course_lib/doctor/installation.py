@@ -77,7 +77,11 @@ def check_device(nvidia: bool | None = None) -> Finding:
     """
     ran = run([sys.executable, "-c", MLX_PROGRAM])
     if ran.returncode:
-        return broken("MLX", f"does not compute: {complaint(ran)}", reinstall())
+        no_driver = "libcuda.so" in ran.stderr
+        mend = (
+            "install NVIDIA's driver, or: make distclean && make setup CUDA=0" if no_driver else reinstall()
+        )
+        return broken("MLX", f"does not compute: {complaint(ran)}", mend)
     kind, name, product = json.loads(ran.stdout)
     if product != [[5.0, 14.0], [14.0, 50.0]]:
         return broken("MLX", f"computes wrongly on the {kind.upper()}: {product}", reinstall())

@@ -9,9 +9,7 @@ from .timing import timed
 FEWEST = 3
 
 
-def affordable(
-    sizes: Sequence[int], run: Callable[[int], Any], *, calls: int, seconds: float
-) -> list[int]:
+def affordable(sizes: Sequence[int], run: Callable[[int], Any], *, calls: int, seconds: float) -> list[int]:
     """The first of `sizes` that can be measured within `seconds` in all.
 
     The smallest size is run twice, once to warm up; the cost is taken to grow in proportion to the size.

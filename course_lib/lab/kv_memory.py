@@ -91,8 +91,8 @@ def cache_size_bars(
         axis.barh(row, size / scale, height=0.62, color=COLOURS[shape.kind], alpha=1 if fits else 0.35)
         note = "" if fits else f"  (context {shape.context:,})"
         axis.annotate(
-            bytes_text(size) + note, (size / scale, row), xytext=(5, 0), textcoords="offset points", va="center",
-            fontsize=11,
+            bytes_text(size) + note, (size / scale, row), xytext=(5, 0), textcoords="offset points",
+            va="center", fontsize=11,
         )  # fmt: skip
     axis.set_yticks(range(len(shapes)), [f"{name}  {shapes[name].kind}" for name in shapes])
     for label, shape in zip(axis.get_yticklabels(), shapes.values(), strict=True):

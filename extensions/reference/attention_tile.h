@@ -104,7 +104,9 @@ ALWAYS_INLINE void add_values(const float (*weights)[KEYS], const float* rescale
   Floats sums[ROWS * VECTORS];
   for (int r = 0; r < ROWS; r++) {
     for (int i = 0; i < VECTORS; i++) {
-      sums[r * VECTORS + i] = load(weighted + r * width + i * LANES) * broadcast(rescale[r]);
+      // Opaque: or GCC turns either this product or the first one below into a fused multiply-add, not the
+      // same in every tile, and rounds differently.
+      sums[r * VECTORS + i] = opaque(load(weighted + r * width + i * LANES) * broadcast(rescale[r]));
     }
   }
   for (int key = 0; key < count; key++, values += token) {

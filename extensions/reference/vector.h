@@ -51,19 +51,23 @@ ALWAYS_INLINE void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
 
 ALWAYS_INLINE Floats broadcast(float x) { return x - Floats{}; }
 
-// A load that stays in its register however often it is used. GCC otherwise repeats the load at every
-// use, which halves the speed of a tile of dot products. The empty statement claims to change v.
-ALWAYS_INLINE Floats load_once(const void* from) {
-  Floats v = load(from);
+// v, of which GCC may assume nothing: the empty statement claims to change it.
+ALWAYS_INLINE Floats opaque(Floats v) {
 #if defined(__GNUC__) && !defined(__clang__)
 #if defined(__x86_64__)
   __asm__("" : "+v"(v));
 #elif defined(__aarch64__)
   __asm__("" : "+w"(v));
+#else
+  __asm__("" : "+m"(v));
 #endif
 #endif
   return v;
 }
+
+// A load that stays in its register however often it is used. GCC otherwise repeats the load at every
+// use, which halves the speed of a tile of dot products.
+ALWAYS_INLINE Floats load_once(const void* from) { return opaque(load(from)); }
 
 // Sums of lanes.
 //

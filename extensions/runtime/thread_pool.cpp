@@ -1,5 +1,7 @@
 #include "thread_pool.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <thread>
 
@@ -35,7 +37,7 @@ void wait_for_change(std::atomic<uint32_t>& value, uint32_t old) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads) {
+ThreadPool::ThreadPool(int threads) : threads_(threads), process_(getpid()) {
   // Detached: a forked child inherits the pool but not the threads, and could not join them.
   for (int worker = 1; worker < threads; worker++) {
     std::thread([this, worker] { work(worker); }).detach();
@@ -43,6 +45,7 @@ ThreadPool::ThreadPool(int threads) : threads_(threads) {
 }
 
 ThreadPool::~ThreadPool() {
+  if (getpid() != process_) return;  // the threads are the parent's
   stop_.store(true);
   jobs_.fetch_add(1);
   jobs_.notify_all();

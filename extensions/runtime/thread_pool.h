@@ -3,7 +3,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
+
+#include <sys/types.h>
 
 #include "../reference/parallel.h"
 
@@ -32,6 +35,7 @@ class ThreadPool final : public Parallel {
   void take_tasks(int worker);
 
   const int threads_;
+  const pid_t process_;
   std::mutex caller_;  // held by the one run() that has the threads
 
   // The present job. Written before it opens, read only by threads inside it.
@@ -47,6 +51,12 @@ class ThreadPool final : public Parallel {
   std::atomic<uint32_t> left_{0};  // threads that have ended
   std::atomic<bool> stop_{false};
 };
+
+// The pool that MLX's operations run on, made when it is first asked for.
+std::shared_ptr<ThreadPool> shared_pool();
+
+// From now on shared_pool() has this many threads. Work under way keeps the pool it has.
+void set_threads(int threads);
 
 // Threads worth using: one for each physical core that this process may run on. On a Mac only the
 // performance cores; in a container no more than its CPU quota. $COURSE_NUM_THREADS overrides.

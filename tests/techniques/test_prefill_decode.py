@@ -1,4 +1,4 @@
-"""Generation with a cache says what recomputation says, reads each token once, and goes on from a rewound cache."""
+"""Generation with a cache says what recomputation says, and goes on from a rewound cache."""
 
 import mlx.core as mx
 import pytest
@@ -64,7 +64,9 @@ def test_a_given_cache_is_continued():
 
 
 @settings(max_examples=40, deadline=None)
-@given(held=st.lists(st.integers(0, 2), max_size=8), wanted=st.lists(st.integers(0, 2), min_size=1, max_size=8))
+@given(
+    held=st.lists(st.integers(0, 2), max_size=8), wanted=st.lists(st.integers(0, 2), min_size=1, max_size=8)
+)
 def test_a_rewound_cache_holds_the_common_beginning(held, wanted):
     model = Watched()
     cache = model.make_cache()

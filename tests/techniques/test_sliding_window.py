@@ -1,4 +1,4 @@
-"""A bounded cache gives the attention of a window with sinks, whatever the steps in which the text is read."""
+"""A bounded cache gives the attention of a window with sinks, in whatever steps the text is read."""
 
 import mlx.core as mx
 import numpy as np
@@ -29,7 +29,9 @@ def test_each_token_attends_to_its_window_and_the_sinks(window, sinks, cuts, see
         step = slice(at, at + L)
         mask = cache.make_mask(L)
         keys, values = cache.update_and_fetch(k[:, :, step], v[:, :, step])
-        outputs.append(mx.fast.scaled_dot_product_attention(q[:, :, step], keys, values, scale=0.5, mask=mask))
+        outputs.append(
+            mx.fast.scaled_dot_product_attention(q[:, :, step], keys, values, scale=0.5, mask=mask)
+        )
         at += L
         assert cache.offset == at
         assert cache.nbytes <= (sinks + window - 1) * 2 * 2 * 4 * 4  # K and V, heads, D, float32

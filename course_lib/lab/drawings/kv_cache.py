@@ -32,7 +32,9 @@ def what_a_step_computes(text: Sequence[str], steps: int = 3) -> Figure:
                     colour = VERMILLION if new else BLUE if name != "Q" else PALE
                     _cell(axis, position, y, colour)
             for position in range(seen):
-                axis.text(position + 0.5, step * 4 - 0.15, text[position], ha="center", va="bottom", fontsize=8.5)
+                axis.text(
+                    position + 0.5, step * 4 - 0.15, text[position], ha="center", va="bottom", fontsize=8.5
+                )
         _bare(axis, len(text), steps * 4 - 0.6, top=-0.9)
         axis.set_title(title, loc="center", fontsize=12)
     handles = [
@@ -97,7 +99,9 @@ def shared_heads(H: int = 9, H_kv: int = 3) -> Figure:
 def how_caches_grow(tokens: int = 6, step: int = 4) -> Figure:
     """What each update writes, copies and leaves alone: concatenating, and reserving room in steps."""
     figure, axes = new_figure(0.34 * tokens + 1.5, columns=2)
-    for axis, title, reserve in zip(axes, ("concatenating", f"reserving, step {step}"), (False, True), strict=True):
+    for axis, title, reserve in zip(
+        axes, ("concatenating", f"reserving, step {step}"), (False, True), strict=True
+    ):
         for update in range(tokens):
             room = -(-(update + 1) // step) * step if reserve else update + 1
             moved = not reserve or update % step == 0

@@ -13,7 +13,9 @@ def _attend(q, k, v, scale, causal=True):
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
 
 
-def _step(x, layer, cache, *, q_at=lambda cache, L: cache.offset, k_at=lambda cache, L: cache.offset, causal=True):
+def _step(
+    x, layer, cache, *, q_at=lambda cache, L: cache.offset, k_at=lambda cache, L: cache.offset, causal=True
+):
     q, k, v = layer.project(x)
     L = x.shape[1]
     q, k = layer.rope(q, q_at(cache, L)), layer.rope(k, k_at(cache, L))
@@ -109,5 +111,9 @@ def step_token_by_token(x, layer, cache):
     rows = []
     for i in range(x.shape[1]):
         q = layer.rope(queries[:, :, i : i + 1], first + i)
-        rows.append(_attend(q, held[:, :, : first + i + 1], gathered[:, :, : first + i + 1], layer.scale, causal=False))
+        rows.append(
+            _attend(
+                q, held[:, :, : first + i + 1], gathered[:, :, : first + i + 1], layer.scale, causal=False
+            )
+        )
     return layer.output(mx.concatenate(rows, axis=2))

@@ -105,7 +105,9 @@ class WindowCutsBefore(_Window):
     def make_mask(self, L):
         new = range(self.offset, self.offset + L)
         # A query left without a key would give NaN.
-        return mx.array(np.array([[self.sees(p, j) or p < min(self._left(L)) for j in self._left(L)] for p in new]))
+        return mx.array(
+            np.array([[self.sees(p, j) or p < min(self._left(L)) for j in self._left(L)] for p in new])
+        )
 
     def update_and_fetch(self, keys, values):
         left, held = self._left(keys.shape[2]), self.positions

@@ -18,8 +18,14 @@ causal_mask = Exercise(
     names=NAMES,
     mistakes={
         "strict": "A token does not see itself. Compare with `<=`: a token may attend to its own key.",
-        "future": "A token sees the one after it, which it is about to predict. The newest query sees all keys; each earlier one sees one key less.",
-        "no_offset": "The triangle begins at the first key, as if the queries were the *first* L tokens. They are the last: query i stands at position S - L + i.",
+        "future": (
+            "A token sees the one after it, which it is about to predict. The newest query sees all "
+            "keys; each earlier one sees one key less."
+        ),
+        "no_offset": (
+            "The triangle begins at the first key, as if the queries were the *first* L tokens. They are "
+            "the last: query i stands at position S - L + i."
+        ),
         "inverted": "The mask is the wrong way round: True means that the query *may* attend.",
         "not_boolean": "The values are numbers. Return booleans, as a comparison gives them.",
         "transposed": "The mask has a row for each key. It needs a row for each query: [L, S].",
@@ -85,16 +91,39 @@ attention = Exercise(
     names=NAMES,
     uses=("kv_cache.causal_mask",),
     mistakes={
-        "wrong_heads": "Query heads read the wrong key/value heads. With 4 query heads and 2 key/value heads the pairs are 0-0, 1-0, 2-1, 3-1: query head h reads `h // (H // H_kv)`. `mx.repeat` repeats neighbours, `mx.tile` repeats the whole.",
-        "swapped": "Keys and values have changed places: queries are compared with the *keys*, and the *values* are added up.",
+        "wrong_heads": (
+            "Query heads read the wrong key/value heads. With 4 query heads and 2 key/value heads the "
+            "pairs are 0-0, 1-0, 2-1, 3-1: query head h reads `h // (H // H_kv)`. `mx.repeat` repeats "
+            "neighbours, `mx.tile` repeats the whole."
+        ),
+        "swapped": (
+            "Keys and values have changed places: queries are compared with the *keys*, and the *values* "
+            "are added up."
+        ),
         "scale_missing": "The scores are not scaled: multiply them by `scale` before the softmax.",
         "scale_own": "You scale by 1 / sqrt(D) of your own. Use the argument `scale`, and it alone.",
-        "softmax_axis": "The softmax runs over the queries. Each query's weights over the S keys sum to 1: `axis=-1`.",
-        "mask_ignored": "The mask has no effect. `mask=\"causal\"` asks for `causal_mask(L, S)`; an array is used as it is.",
-        "mask_times": "A score of 0 is not a weight of 0: exp(0) is 1. Put -inf where the mask is False, `mx.where(mask, scores, -mx.inf)`, before the softmax.",
-        "mask_after": "The mask comes after the softmax, so the weights that are left do not sum to 1. Mask the scores instead.",
-        "mask_from_start": "\"causal\" is aligned with the first key. The L queries are the *newest* of the S tokens: `causal_mask(L, S)`.",
-        "overflow": "exp of a large score overflows. `mx.softmax` subtracts the row's maximum first; if you write it yourself, do so too.",
+        "softmax_axis": (
+            "The softmax runs over the queries. Each query's weights over the S keys sum to 1: `axis=-1`."
+        ),
+        "mask_ignored": (
+            'The mask has no effect. `mask="causal"` asks for `causal_mask(L, S)`; an array is used as it is.'
+        ),
+        "mask_times": (
+            "A score of 0 is not a weight of 0: exp(0) is 1. Put -inf where the mask is False, "
+            "`mx.where(mask, scores, -mx.inf)`, before the softmax."
+        ),
+        "mask_after": (
+            "The mask comes after the softmax, so the weights that are left do not sum to 1. Mask the "
+            "scores instead."
+        ),
+        "mask_from_start": (
+            '"causal" is aligned with the first key. The L queries are the *newest* of the S tokens: '
+            "`causal_mask(L, S)`."
+        ),
+        "overflow": (
+            "exp of a large score overflows. `mx.softmax` subtracts the row's maximum first; if you "
+            "write it yourself, do so too."
+        ),
         "wide_result": "The numbers are right, but the dtype is not the queries'. Cast back at the end.",
     },
 )
@@ -154,7 +183,9 @@ def _(answer, t):
             "wrong_heads": _spelled_out(q, k, v, 0.35, heads=_tile),
             "swapped": _oracle(q, v, k, 0.35),
             "scale_missing": _oracle(q, k, v, 1.0),
-            "scale_own": lambda y: _near(y, _oracle(q, k, v, 0.35 * 8**-0.5)) or _near(y, _oracle(q, k, v, 8**-0.5)),
+            "scale_own": lambda y: (
+                _near(y, _oracle(q, k, v, 0.35 * 8**-0.5)) or _near(y, _oracle(q, k, v, 8**-0.5))
+            ),
             "softmax_axis": _spelled_out(q, k, v, 0.35, axis=-2),
         },
     )
@@ -245,8 +276,14 @@ def _(answer, t):
 @attention.case("heads that cannot be shared evenly are an error")
 def _(answer, t):
     q, k, v = _inputs(t, 1, 4, 3, 1, 5, 8)
-    t.raises(ValueError, lambda: answer(q, k, v, scale=0.35, mask=None), "attention with 4 query heads and 3 key/value heads")
+    t.raises(
+        ValueError,
+        lambda: answer(q, k, v, scale=0.35, mask=None),
+        "attention with 4 query heads and 3 key/value heads",
+    )
 
 
 def _near(y, other) -> bool:
-    return isinstance(y, mx.array) and y.shape == other.shape and bool(mx.allclose(y, other, atol=1e-5).item())
+    return (
+        isinstance(y, mx.array) and y.shape == other.shape and bool(mx.allclose(y, other, atol=1e-5).item())
+    )

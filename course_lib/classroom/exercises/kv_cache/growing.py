@@ -17,17 +17,39 @@ concat = Exercise(
     names=NAMES,
     mistakes={
         "swapped": "Keys and values have changed places: return the keys first.",
-        "only_new": "Only the new tokens come back. Attention needs the cached ones too: concatenate, then return everything.",
+        "only_new": (
+            "Only the new tokens come back. Attention needs the cached ones too: concatenate, then "
+            "return everything."
+        ),
         "newest_first": "The new tokens stand before the old ones. Oldest first: `[held, new]`.",
-        "wrong_axis": "The tokens were joined along another axis. Arrays are [B, H_kv, S, D]: tokens are axis 2.",
-        "not_advanced": "`offset` does not move. It is the number of tokens held, and the position of the next one.",
+        "wrong_axis": (
+            "The tokens were joined along another axis. Arrays are [B, H_kv, S, D]: tokens are axis 2."
+        ),
+        "not_advanced": (
+            "`offset` does not move. It is the number of tokens held, and the position of the next one."
+        ),
         "counts_updates": "`offset` counts updates. An update can bring many tokens: count those.",
-        "shared": "Two caches share what they hold: a class attribute, or a default argument that is made only once. Make it in `__init__`, on `self`.",
-        "trim_wrong_end": "`trim` forgets the oldest tokens. The newest must go: keep `[..., : self.offset, :]`.",
-        "trim_stale": "After `trim` the forgotten tokens come back with the next update: cut the arrays, not the offset alone.",
-        "trim_offset": "`trim` leaves `offset` where it was. It is the position of the next token: move it back.",
-        "trim_zero": "`trim(0)` forgot everything: `x[..., :-n, :]` is empty for n = 0. Slice up to the new offset instead.",
-        "trim_returns": "`trim(n)` returns how many tokens it forgot, which is less than n when fewer are held.",
+        "shared": (
+            "Two caches share what they hold: a class attribute, or a default argument that is made only "
+            "once. Make it in `__init__`, on `self`."
+        ),
+        "trim_wrong_end": (
+            "`trim` forgets the oldest tokens. The newest must go: keep `[..., : self.offset, :]`."
+        ),
+        "trim_stale": (
+            "After `trim` the forgotten tokens come back with the next update: cut the arrays, not the "
+            "offset alone."
+        ),
+        "trim_offset": (
+            "`trim` leaves `offset` where it was. It is the position of the next token: move it back."
+        ),
+        "trim_zero": (
+            "`trim(0)` forgot everything: `x[..., :-n, :]` is empty for n = 0. Slice up to the new "
+            "offset instead."
+        ),
+        "trim_returns": (
+            "`trim(n)` returns how many tokens it forgot, which is less than n when fewer are held."
+        ),
         "nbytes": "`nbytes` is the size of the keys and the values held, 0 for an empty cache.",
     },
 )
@@ -35,11 +57,17 @@ concat = Exercise(
 
 def update_mistakes(which, old, new):
     """What known mistakes of an update return, where old tokens meet new ones."""
-    return {
-        "newest_first": mx.concatenate([new, old], axis=2),
-        "only_new": new,
-        "wrong_axis": lambda y: isinstance(y, mx.array) and y.ndim == 4 and y.shape[2] == new.shape[2] and y.size > new.size,
-    } if old.shape[2] else {}
+    return (
+        {
+            "newest_first": mx.concatenate([new, old], axis=2),
+            "only_new": new,
+            "wrong_axis": lambda y: (
+                isinstance(y, mx.array) and y.ndim == 4 and y.shape[2] == new.shape[2] and y.size > new.size
+            ),
+        }
+        if old.shape[2]
+        else {}
+    )
 
 
 @concat.case("what comes in comes out")

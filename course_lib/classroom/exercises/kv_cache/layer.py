@@ -17,17 +17,42 @@ cached_attention = Exercise(
     names=NAMES,
     uses=("kv_cache.causal_mask", "kv_cache.attention"),
     mistakes={
-        "offset_missing": "The new tokens are rotated as if they stood at the beginning of the text. The first of them stands at position `cache.offset`.",
-        "offset_late": "The offset was read after the update, which had already moved it on by L. Read `cache.offset` first.",
-        "query_offset": "The keys are rotated to their positions, the queries are not (or to other ones). Query and key of one token stand at the same position.",
-        "key_offset": "The queries are rotated to their positions, the keys are not (or to other ones). The cache keeps keys for good: rotate them before the update.",
-        "no_rope": "Nothing is rotated, so the layer does not know the order of the tokens: `layer.rope(queries, offset)`, and the keys likewise.",
-        "values_rotated": "The values are rotated too. Positions matter for who looks at whom, not for what is gathered: only queries and keys turn.",
-        "mask_missing": "New tokens see the ones after them. Pass `mask=\"causal\"`.",
-        "only_new": "The new tokens attend to themselves alone. Attend to what `cache.update_and_fetch` returns: everything so far.",
+        "offset_missing": (
+            "The new tokens are rotated as if they stood at the beginning of the text. The first of them "
+            "stands at position `cache.offset`."
+        ),
+        "offset_late": (
+            "The offset was read after the update, which had already moved it on by L. Read "
+            "`cache.offset` first."
+        ),
+        "query_offset": (
+            "The keys are rotated to their positions, the queries are not (or to other ones). Query and "
+            "key of one token stand at the same position."
+        ),
+        "key_offset": (
+            "The queries are rotated to their positions, the keys are not (or to other ones). The cache "
+            "keeps keys for good: rotate them before the update."
+        ),
+        "no_rope": (
+            "Nothing is rotated, so the layer does not know the order of the tokens: "
+            "`layer.rope(queries, offset)`, and the keys likewise."
+        ),
+        "values_rotated": (
+            "The values are rotated too. Positions matter for who looks at whom, not for what is "
+            "gathered: only queries and keys turn."
+        ),
+        "mask_missing": 'New tokens see the ones after them. Pass `mask="causal"`.',
+        "only_new": (
+            "The new tokens attend to themselves alone. Attend to what `cache.update_and_fetch` returns: "
+            "everything so far."
+        ),
         "swapped": "Keys and values have changed places on their way through the cache.",
-        "updated_twice": "The cache was updated more than once. It is one step: one update, with the L new tokens.",
-        "not_updated": "The cache does not hold the new tokens afterwards: `cache.update_and_fetch(keys, values)`.",
+        "updated_twice": (
+            "The cache was updated more than once. It is one step: one update, with the L new tokens."
+        ),
+        "not_updated": (
+            "The cache does not hold the new tokens afterwards: `cache.update_and_fetch(keys, values)`."
+        ),
     },
 )
 
@@ -78,7 +103,7 @@ def _steps(
     x, layer, cuts, *, q_at=lambda at, L: at, k_at=lambda at, L: at, rotate=_rope, causal=True,
     new_only=False, turn_values=False, swap=False,
 ):  # fmt: skip
-    """All outputs [B, S, E] of a text that is read in steps of `cuts` tokens, with a place to go wrong in each part."""
+    """All outputs [B, S, E] of a text read in steps of `cuts` tokens, with places to go wrong."""
     keys, values, outputs, at = [], [], [], 0
     for L in cuts:
         part = x[:, at : at + L]
@@ -138,7 +163,7 @@ def _read(answer, t, cuts, B=1):
         given = answer(part, layer, cache)
         t.true(
             len(cache.parts) <= number,
-            f"Step {number} called cache.update_and_fetch {len(cache.parts) - number + 1} times.\nWanted: once.",
+            f"Step {number} updated the cache {len(cache.parts) - number + 1} times.\nWanted: once.",
             "updated_twice",
         )
         t.close(
@@ -178,4 +203,6 @@ def _(answer, t):
 
 
 def _near(y, other) -> bool:
-    return isinstance(y, mx.array) and y.shape == other.shape and bool(mx.allclose(y, other, atol=1e-5).item())
+    return (
+        isinstance(y, mx.array) and y.shape == other.shape and bool(mx.allclose(y, other, atol=1e-5).item())
+    )

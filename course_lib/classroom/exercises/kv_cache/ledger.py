@@ -32,8 +32,8 @@ class Ledger:
         """
         self.updates += 1
         old = [self._wanted(i) for i in (0, 1)]
-        # All watched inputs are compared at every step. The first arrays are the ones that a cache may take over
-        # for its own; of the later ones the newest are enough.
+        # All watched inputs are compared at every step. The first arrays are the ones that a cache may take
+        # over for its own; of the later ones the newest are enough.
         which = f" of update {self.updates}" if self.updates <= 6 else ""
         new = [
             self.t.normal(f"{name}{which}", B, H_kv, L, D, dtype=self.dtype)
@@ -43,7 +43,9 @@ class Ledger:
             self.columns.append((as_numpy(new[0])[:, :, i], as_numpy(new[1])[:, :, i]))
         given = self.cache.update_and_fetch(new[0], new[1])
         pair = isinstance(given, (tuple, list)) and len(given) == 2
-        self.t.true(pair, f"update_and_fetch(keys, values) is {given!r:.80}.\nWanted: a pair, keys and values.")
+        self.t.true(
+            pair, f"update_and_fetch(keys, values) is {given!r:.80}.\nWanted: a pair, keys and values."
+        )
         wanted = [self._wanted(i) for i in (0, 1)]
         for i, name in enumerate(("keys", "values")):
             expected = {} if mistakes is None else mistakes(name, old[i], new[i])
@@ -115,4 +117,8 @@ def two_caches_share_nothing(make, t: Trial) -> None:
             raise
         except Exception as raised:  # one cache alone went well, so it is the other that disturbs
             message = getattr(raised, "message", f"{type(raised).__name__}: {raised}")
-            t.true(False, f"Two caches were used in turns, and one has met the other's tokens.\n{message}", "shared")
+            t.true(
+                False,
+                f"Two caches were used in turns, and one has met the other's tokens.\n{message}",
+                "shared",
+            )

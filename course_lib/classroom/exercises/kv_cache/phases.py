@@ -17,14 +17,35 @@ generate = Exercise(
     reference=reference.generate_cached,
     names=NAMES,
     mistakes={
-        "reread": "The model reads tokens again that its cache already holds, so it sees them twice. After the prompt, feed it the newest token alone.",
-        "recompute": "The text is right, but every pass reads everything again: the cache is not used. Make one, pass it to every call, and feed only what the model has not read.",
-        "only_last": "Each token is predicted from the last one alone. Pass the cache to every call: `model(ids, cache, positions=-1)`.",
+        "reread": (
+            "The model reads tokens again that its cache already holds, so it sees them twice. After the "
+            "prompt, feed it the newest token alone."
+        ),
+        "recompute": (
+            "The text is right, but every pass reads everything again: the cache is not used. Make one, "
+            "pass it to every call, and feed only what the model has not read."
+        ),
+        "only_last": (
+            "Each token is predicted from the last one alone. Pass the cache to every call: `model(ids, "
+            "cache, positions=-1)`."
+        ),
         "new_cache": "Every step begins with an empty cache. Make it once, before the loop.",
-        "last_twice": "The prompt's last token is read twice. Prefill has read it; decode begins with the token that prefill has chosen.",
-        "token_by_token": "The prompt is read one token a pass, and each pass goes over all the weights. Give the whole prompt to one call.",
-        "cache_ignored": "The cache that was given is not used: the model has not seen what came before. Make a new one only if `cache` is None.",
-        "not_read": "The cache should hold the prompt and the new tokens (the last one may be missing), and nothing else.",
+        "last_twice": (
+            "The prompt's last token is read twice. Prefill has read it; decode begins with the token "
+            "that prefill has chosen."
+        ),
+        "token_by_token": (
+            "The prompt is read one token a pass, and each pass goes over all the weights. Give the "
+            "whole prompt to one call."
+        ),
+        "cache_ignored": (
+            "The cache that was given is not used: the model has not seen what came before. Make a new "
+            "one only if `cache` is None."
+        ),
+        "not_read": (
+            "The cache should hold the prompt and the new tokens (the last one may be missing), and "
+            "nothing else."
+        ),
         "stop_included": "The stop token is in the result. Stop before you append it.",
         "never_stops": "A stop token was chosen and generation went on.",
         "arrays": "The result holds arrays. `.item()` makes a Python int of a 0-d array.",
@@ -66,7 +87,9 @@ def _(answer, t):
     toy = ToyModel()
     given = answer(toy, list(PROMPT), 1)
     wanted = toy.run(PROMPT, 1)
-    t.equal("generate_cached(model, tokens, max_tokens=1)", given, wanted, mistakes=_text_mistakes(toy, PROMPT, 1))
+    t.equal(
+        "generate_cached(model, tokens, max_tokens=1)", given, wanted, mistakes=_text_mistakes(toy, PROMPT, 1)
+    )
 
 
 @generate.case("twelve tokens, each seeing all before it")
@@ -90,7 +113,7 @@ def _(answer, t):
     prompt = list(PROMPT) * 5
     answer(toy, prompt, 10)
     read = sum(n for _, n in toy.passes)
-    words = f"The model was called {len(toy.passes)} times and read {read} tokens, for a prompt of 40 and 10 new ones."
+    words = f"For a prompt of 40 and 10 new tokens, {len(toy.passes)} calls of the model read {read} tokens."
     t.true(read <= 50, f"{words}\nWanted: 49 tokens; the last new one need not be read.", "recompute")
     t.true(len(toy.passes) <= 20, f"{words}\nWanted: 10 calls.", "token_by_token")
 
@@ -114,7 +137,11 @@ def _(answer, t):
     prompt = list(PROMPT)
     t.equal("generate_cached(model, tokens, max_tokens=0)", answer(ToyModel(), prompt, 0), [])
     answer(ToyModel(), prompt, 3)
-    t.true(prompt == list(PROMPT), "The caller's list `tokens` grew: generated ids were appended to it.", "changed_input")
+    t.true(
+        prompt == list(PROMPT),
+        "The caller's list `tokens` grew: generated ids were appended to it.",
+        "changed_input",
+    )
 
 
 @generate.case("a given cache is continued, and holds the text afterwards")
@@ -126,13 +153,15 @@ def _(answer, t):
     wanted = toy.run([*PROMPT, 7, 8], 6)
     given = answer(toy, [7, 8], 6, cache=cache)
     alone = toy.run([7, 8], 6)
-    t.equal("generate_cached(model, [7, 8], 6, cache=cache)", given, wanted, mistakes={"cache_ignored": alone})
+    t.equal(
+        "generate_cached(model, [7, 8], 6, cache=cache)", given, wanted, mistakes={"cache_ignored": alone}
+    )
     text = [*PROMPT, 7, 8, *wanted]
     held = [len(layer.ids) for layer in cache]
     fine = all(layer.ids in (text[:-1], text) for layer in cache)
     t.true(
         fine,
-        f"Afterwards the layers' caches hold {held} tokens.\nWanted: {len(text) - 1}, the text without its last token.",
+        f"Afterwards the layers' caches hold {held} tokens.\nWanted: {len(text) - 1}, all but the last.",
         "not_read",
     )
 

@@ -17,22 +17,68 @@ preallocated = Exercise(
     names=NAMES,
     mistakes={
         "swapped": "Keys and values have changed places: return the keys first.",
-        "whole_buffer": "The unused room comes back too, and attention would look at it. Return `[..., : self.offset, :]`.",
-        "from_start": "New tokens are written over the first ones. They belong behind those held: `[..., offset : offset + L, :]`.",
-        "lost_on_growth": "When the cache grew, tokens that it held were lost. The new room must begin with all of them: concatenate what is held and the new room.",
-        "one_step_only": "The room grew by one step, and the update brought more tokens than that. Reserve as many steps as are needed.",
-        "not_advanced": "`offset` does not move. It is the number of tokens held, and the position of the next one.",
-        "grows_every_time": "`nbytes` grows with every token. If the room really does, every update copies everything: grow only when the new tokens do not fit, and then by whole steps. If it does not, let `nbytes` be the size of the whole room, used or not.",
-        "reserves_too_much": "More than a step of unused room is reserved. Round the need up to the next multiple of `step`.",
-        "aliased": "A later update wrote into an array that was handed out before. `x[a:b] = y` changes what the name x stands for; return a slice of the buffer even where it is full: `self.keys[..., : self.offset, :]`.",
-        "shared": "Two caches share what they hold: a class attribute, or a default argument that is made only once. Make it in `__init__`, on `self`.",
-        "dtype": "The cache changes the dtype. Make the room with the dtype of the arrays that come in: `mx.zeros(shape, keys.dtype)`.",
-        "value_size": "The room for the values was made with the head size of the keys. They can differ: take it from `values.shape`.",
-        "trim_ignored": "After `trim` the new tokens are written behind the forgotten ones. They belong at the new offset.",
-        "trim_wrong_end": "`trim` forgets the oldest tokens. The newest must go, which costs nothing here: move `offset` back.",
-        "trim_offset": "`trim` leaves `offset` where it was. It is the position of the next token: move it back.",
-        "trim_returns": "`trim(n)` returns how many tokens it forgot, which is less than n when fewer are held.",
-        "nbytes": "`nbytes` is less than the tokens held take. It is the size of the room for keys *and* values: that is what the cache takes from other requests.",
+        "whole_buffer": (
+            "The unused room comes back too, and attention would look at it. Return `[..., : "
+            "self.offset, :]`."
+        ),
+        "from_start": (
+            "New tokens are written over the first ones. They belong behind those held: `[..., offset : "
+            "offset + L, :]`."
+        ),
+        "lost_on_growth": (
+            "When the cache grew, tokens that it held were lost. The new room must begin with all of "
+            "them: concatenate what is held and the new room."
+        ),
+        "one_step_only": (
+            "The room grew by one step, and the update brought more tokens than that. Reserve as many "
+            "steps as are needed."
+        ),
+        "not_advanced": (
+            "`offset` does not move. It is the number of tokens held, and the position of the next one."
+        ),
+        "grows_every_time": (
+            "`nbytes` grows with every token. If the room really does, every update copies everything: "
+            "grow only when the new tokens do not fit, and then by whole steps. If it does not, let "
+            "`nbytes` be the size of the whole room, used or not."
+        ),
+        "reserves_too_much": (
+            "More than a step of unused room is reserved. Round the need up to the next multiple of `step`."
+        ),
+        "aliased": (
+            "A later update wrote into an array that was handed out before. `x[a:b] = y` changes what "
+            "the name x stands for; return a slice of the buffer even where it is full: `self.keys[..., "
+            ": self.offset, :]`."
+        ),
+        "shared": (
+            "Two caches share what they hold: a class attribute, or a default argument that is made only "
+            "once. Make it in `__init__`, on `self`."
+        ),
+        "dtype": (
+            "The cache changes the dtype. Make the room with the dtype of the arrays that come in: "
+            "`mx.zeros(shape, keys.dtype)`."
+        ),
+        "value_size": (
+            "The room for the values was made with the head size of the keys. They can differ: take it "
+            "from `values.shape`."
+        ),
+        "trim_ignored": (
+            "After `trim` the new tokens are written behind the forgotten ones. They belong at the new "
+            "offset."
+        ),
+        "trim_wrong_end": (
+            "`trim` forgets the oldest tokens. The newest must go, which costs nothing here: move "
+            "`offset` back."
+        ),
+        "trim_offset": (
+            "`trim` leaves `offset` where it was. It is the position of the next token: move it back."
+        ),
+        "trim_returns": (
+            "`trim(n)` returns how many tokens it forgot, which is less than n when fewer are held."
+        ),
+        "nbytes": (
+            "`nbytes` is less than the tokens held take. It is the size of the room for keys *and* "
+            "values: that is what the cache takes from other requests."
+        ),
     },
 )
 
@@ -45,13 +91,17 @@ def _mistakes(which, old, new):
         return _is(y) and y.shape[2] >= held + L and _equal(y[:, :, :held], old)
 
     return {
-        "whole_buffer": lambda y: begins_right(y) and y.shape[2] > held + L and _equal(y[:, :, held : held + L], new),
+        "whole_buffer": lambda y: (
+            begins_right(y) and y.shape[2] > held + L and _equal(y[:, :, held : held + L], new)
+        ),
         "from_start": lambda y: held and _is(y) and y.shape[2] >= L and _equal(y[:, :, :L], new),
-        "lost_on_growth": lambda y: held
-        and _is(y)
-        and y.shape[2] == held + L
-        and _equal(y[:, :, held:], new)
-        and not _equal(y[:, :, :held], old),
+        "lost_on_growth": lambda y: (
+            held
+            and _is(y)
+            and y.shape[2] == held + L
+            and _equal(y[:, :, held:], new)
+            and not _equal(y[:, :, :held], old)
+        ),
         "one_step_only": lambda y: _is(y) and y.shape[2] < held + L,
         "dtype": lambda y: isinstance(y, mx.array) and y.dtype != new.dtype,
     }
@@ -86,7 +136,9 @@ def _(answer, t):
         ledger.append(1, _mistakes)
 
 
-@preallocated.case("updates longer than a step", errors={"one_step_only": r"ValueError.*([Bb]roadcast|shape)"})
+@preallocated.case(
+    "updates longer than a step", errors={"one_step_only": r"ValueError.*([Bb]roadcast|shape)"}
+)
 def _(answer, t):
     ledger = Ledger(t, answer(step=4))
     for L in (11, 1, 9, 4):
@@ -107,7 +159,7 @@ def _(answer, t):
         t.true(rooms[-1] - len(rooms) < 16, f"{what}, step 16.", "reserves_too_much")
     t.true(
         len(set(rooms)) <= 4,
-        f"64 tokens, one by one, made the cache grow {len(set(rooms))} times.\nWanted: 4 times, once for each 16 tokens.",
+        f"64 tokens, one by one, made the room grow {len(set(rooms))} times.\nWanted: 4 times, by 16 tokens.",
         "grows_every_time",
     )
 

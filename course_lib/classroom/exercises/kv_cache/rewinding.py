@@ -17,13 +17,27 @@ rewind = Exercise(
     reference=reference.rewind,
     names=NAMES,
     mistakes={
-        "nothing_left": "Everything is in the cache, so nothing is left to read, and the model cannot say what comes next: its logits are not cached. Leave at least the last token.",
-        "one_layer": "The layers hold different numbers of tokens. `cache` has one entry a layer: trim every one.",
+        "nothing_left": (
+            "Everything is in the cache, so nothing is left to read, and the model cannot say what comes "
+            "next: its logits are not cached. Leave at least the last token."
+        ),
+        "one_layer": (
+            "The layers hold different numbers of tokens. `cache` has one entry a layer: trim every one."
+        ),
         "not_trimmed": "The cache still holds tokens that do not belong to the new prompt: trim it.",
-        "trimmed_common": "The number to keep was trimmed away. `trim(n)` forgets n tokens: what is held less what is common.",
+        "trimmed_common": (
+            "The number to keep was trimmed away. `trim(n)` forgets n tokens: what is held less what is "
+            "common."
+        ),
         "trimmed_all": "The cache was emptied. Keep the common beginning: that is the point.",
-        "not_a_prefix": "Equal tokens after the first difference were counted. What comes after a different token was computed from it: only the common *beginning* can stay.",
-        "whole_prompt": "The common beginning is in the cache, and yet it is to be read again: it would stand there twice. Return what follows it.",
+        "not_a_prefix": (
+            "Equal tokens after the first difference were counted. What comes after a different token "
+            "was computed from it: only the common *beginning* can stay."
+        ),
+        "whole_prompt": (
+            "The common beginning is in the cache, and yet it is to be read again: it would stand there "
+            "twice. Return what follows it."
+        ),
     },
 )
 
@@ -45,13 +59,18 @@ def _check(answer, t, held, wanted):
         t.true(False, "The layers' caches hold tokens that were not there before.")
     call = f"rewind(cache, {held}, {wanted})"
     matches = [a == b for a, b in zip(held, wanted)]
-    t.true(len(set(kept)) == 1, f"After {call} the layers hold {kept} tokens.\nWanted: {common} in each.", "one_layer")
+    skipped = wanted[min(sum(matches), len(wanted) - 1) :]  # as if all equal tokens could be kept
+    t.true(
+        len(set(kept)) == 1,
+        f"After {call} the layers hold {kept} tokens.\nWanted: {common} in each.",
+        "one_layer",
+    )
     t.equal(
         call, given, wanted[common:],
         mistakes={
             "nothing_left": [],
             "whole_prompt": wanted if common else None,
-            "not_a_prefix": lambda got: list(got) == wanted[min(sum(matches), len(wanted) - 1) :] and sum(matches) > common,
+            "not_a_prefix": lambda got: sum(matches) > common and list(got) == skipped,
         },
     )  # fmt: skip
     # Where two mistakes would leave the same number, neither is named; another case tells them apart.
@@ -92,7 +111,10 @@ def _(answer, t):
 def _(answer, t):
     for _ in range(30):
         old = [int(i) for i in t.rng.integers(0, 3, size=t.rng.integers(0, 9))]
-        new = [*old[: int(t.rng.integers(0, 9))], *(int(i) for i in t.rng.integers(0, 3, size=t.rng.integers(1, 5)))]
+        new = [
+            *old[: int(t.rng.integers(0, 9))],
+            *(int(i) for i in t.rng.integers(0, 3, size=t.rng.integers(1, 5))),
+        ]
         _check(answer, t, old, new)
 
 

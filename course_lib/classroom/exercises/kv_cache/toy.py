@@ -1,4 +1,4 @@
-"""A toy language model with a cache, and a real but tiny transformer: what the generation exercises run on."""
+"""What the generation exercises run on: a toy language model with a cache, and a tiny real transformer."""
 
 import mlx.core as mx
 import numpy as np
@@ -46,7 +46,9 @@ class ToyModel:
 
     def __call__(self, tokens, cache=None, positions=None):
         if not isinstance(tokens, mx.array) or tokens.ndim != 2 or tokens.size == 0:
-            raise TypeError(f"the model wants token ids as an MLX array [1, L], L at least 1, not {tokens!r:.60}")
+            raise TypeError(
+                f"the model wants token ids as an MLX array [1, L], L at least 1, not {tokens!r:.60}"
+            )
         ids = [int(i) for i in np.array(tokens)[0]]
         held = list(cache[0].ids) if cache else []
         self.passes.append((len(held), len(ids)))

@@ -16,13 +16,32 @@ sliding_window = Exercise(
     names=NAMES,
     stretch=True,
     mistakes={
-        "sinks_lost": "The first `sinks` tokens have left the window and are gone. They stay for ever: cut the tokens between them and the newest ones.",
-        "too_long": "A token sees one more than `window` tokens (or all of them): itself and the window - 1 before it, and the sinks.",
-        "too_short": "A token sees fewer than `window` tokens: itself and the window - 1 before it, and the sinks.",
-        "offset_stuck": "`offset` counts the tokens *seen*, not those held: it is the position of the next one, and grows without bound.",
-        "mask_missing": "When several tokens come at once, each has a window of its own: `make_mask(L)` must say which of the returned keys each may see.",
-        "cut_early": "When several tokens come at once, the first of them still sees what the last does not. Cut after the update, for the next one: return everything held and everything new.",
-        "unbounded": "The cache grows with the text. Between updates keep no more than the sinks and `window` tokens.",
+        "sinks_lost": (
+            "The first `sinks` tokens have left the window and are gone. They stay for ever: cut the "
+            "tokens between them and the newest ones."
+        ),
+        "too_long": (
+            "A token sees one more than `window` tokens (or all of them): itself and the window - 1 "
+            "before it, and the sinks."
+        ),
+        "too_short": (
+            "A token sees fewer than `window` tokens: itself and the window - 1 before it, and the sinks."
+        ),
+        "offset_stuck": (
+            "`offset` counts the tokens *seen*, not those held: it is the position of the next one, and "
+            "grows without bound."
+        ),
+        "mask_missing": (
+            "When several tokens come at once, each has a window of its own: `make_mask(L)` must say "
+            "which of the returned keys each may see."
+        ),
+        "cut_early": (
+            "When several tokens come at once, the first of them still sees what the last does not. Cut "
+            "after the update, for the next one: return everything held and everything new."
+        ),
+        "unbounded": (
+            "The cache grows with the text. Between updates keep no more than the sinks and `window` tokens."
+        ),
     },
 )
 
@@ -43,7 +62,9 @@ def _read(answer, t, window, sinks, cuts):
 
     def seen(start, L, window=window, sinks=sinks, causal_only=False):
         allowed = _allowed(range(start, start + L), range(S), 10**6 if causal_only else window, sinks)
-        return mx.fast.scaled_dot_product_attention(q[:, :, start : start + L], k, v, scale=SCALE, mask=mx.array(allowed))
+        return mx.fast.scaled_dot_product_attention(
+            q[:, :, start : start + L], k, v, scale=SCALE, mask=mx.array(allowed)
+        )
 
     for L in cuts:
         part = slice(at, at + L)
@@ -52,12 +73,14 @@ def _read(answer, t, window, sinks, cuts):
         shapes = f"{L} tokens after {at}: {keys.shape[2]} keys come back, and the mask is {_shape(mask)}"
         fits = not isinstance(mask, mx.array) or tuple(mask.shape[-2:]) == (L, keys.shape[2])
         t.true(fits, f"{shapes}.\nWanted: a mask of [{L}, {keys.shape[2]}].", "cut_early" if L > 1 else None)
-        out = mx.fast.scaled_dot_product_attention(q[:, :, part], keys, values, scale=SCALE, mask=_usable(mask))
+        out = mx.fast.scaled_dot_product_attention(
+            q[:, :, part], keys, values, scale=SCALE, mask=_usable(mask)
+        )
         causal = mask is None or isinstance(mask, str)
         t.close(
             f"attention of {L} tokens after {at}, window {window}, {sinks} sinks", out, seen(at, L),
             mistakes={
-                # A mask for several tokens that is only causal cannot be right once the text outgrows the window.
+                # Only causal: cannot be right for several tokens once the text outgrows the window.
                 "mask_missing": lambda y: L > 1 and causal,
                 "sinks_lost": seen(at, L, sinks=0),
                 "too_long": lambda y: any(_near(y, seen(at, L, window=w)) for w in (window + 1, 10**6)),
@@ -115,10 +138,12 @@ def _(answer, t):
         cache.update_and_fetch(mx.zeros((1, 2, 1, D)), mx.zeros((1, 2, 1, D)))
     t.true(
         cache.nbytes <= 10 * per_token,
-        f"After 60 tokens the cache holds {cache.nbytes} bytes, {cache.nbytes // per_token} tokens.\nWanted: at most 10.",
+        f"After 60 tokens the cache holds {cache.nbytes // per_token} of them.\nWanted: at most 10.",
         "unbounded",
     )
 
 
 def _near(y, other) -> bool:
-    return isinstance(y, mx.array) and y.shape == other.shape and bool(mx.allclose(y, other, atol=1e-5).item())
+    return (
+        isinstance(y, mx.array) and y.shape == other.shape and bool(mx.allclose(y, other, atol=1e-5).item())
+    )

@@ -1,0 +1,25 @@
+// The operations as Python functions. course_lib.kernels gives them their names and documentation.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/variant.h>
+
+#include "../reference/vector.h"
+#include "operations.h"
+#include "thread_pool.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+NB_MODULE(_ext, m) {
+  m.def("quantized_matmul", &course::quantized_matmul, "x"_a, "w"_a, "scales"_a, "biases"_a, "group_size"_a,
+        "bits"_a, "stream"_a = nb::none());
+  m.def("attention", &course::attention, "queries"_a, "keys"_a, "values"_a, "scale"_a, "causal"_a,
+        "mask"_a.none(), "stream"_a = nb::none());
+  m.def("rms_norm", &course::rms_norm, "x"_a, "weight"_a, "eps"_a, "stream"_a = nb::none());
+  m.def("rope", &course::rope, "x"_a, "dims"_a, "traditional"_a, "base"_a.none(), "scale"_a, "offset"_a,
+        "freqs"_a.none(), "stream"_a = nb::none());
+  m.def("swiglu", &course::swiglu, "gate"_a, "up"_a, "stream"_a = nb::none());
+  m.def("threads", [] { return course::shared_pool()->workers(); });
+  m.def("set_threads", &course::set_threads, "threads"_a);
+  m.attr("lanes") = course::LANES;
+}
