@@ -68,7 +68,7 @@ def as_html(verdict: Verdict) -> str:
     if failure := verdict.failure:
         parts.append(
             f'<div style="margin-top:.5em">Case: {html.escape(failure.title)}</div>'
-            f'<pre style="margin:.3em 0;white-space:pre-wrap">{html.escape(failure.message)}</pre>'
+            f'<pre style="margin:.3em 0;white-space:pre-wrap;font-family:monospace">{html.escape(failure.message)}</pre>'
         )
     if verdict.hint:
         parts.append(f'<div style="margin-top:.5em"><b>Hint</b> {_code_spans(verdict.hint)}</div>')

@@ -70,5 +70,5 @@ class CheckFailed(Exception):
         super().__init__(summary)
 
     def _render_traceback_(self):
-        """What IPython prints: the summary, without the frames of the course's own code."""
-        return [f"CheckFailed: {self}"]
+        """What IPython prints below the panel: one line. The panel has said the rest."""
+        return [f"CheckFailed: {str(self).splitlines()[0]} (see the panel above)"]
