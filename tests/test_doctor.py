@@ -246,15 +246,9 @@ class TestExtension:
         assert "killed by SIGSEGV" in self.answer(monkeypatch, tmp_path, text).detail
 
     def test_one_that_has_not_been_built(self, monkeypatch, tmp_path):
-        (tmp_path / "CMakeLists.txt").touch()
-        monkeypatch.setattr(installation, "EXTENSIONS", tmp_path)
         finding = self.answer(monkeypatch, tmp_path, "")
         assert finding.status is Status.WARNING
         assert finding.mend == "make setup"
-
-    def test_a_version_of_the_course_without_native_code_has_none_to_build(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(installation, "EXTENSIONS", tmp_path)
-        assert self.answer(monkeypatch, tmp_path, "").status is Status.OK
 
 
 class TestJupyter:

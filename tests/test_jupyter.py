@@ -71,6 +71,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def get(url, **request):
     # Not through a proxy that the environment may name.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -107,11 +112,9 @@ def server(tmp_path_factory):
             command, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        for _ in range(300):
-            if process.poll() is not None or f"127.0.0.1:{port}" in log.read_text():
-                break
+        while not listens(port):
+            assert process.poll() is None, log.read_text()
             time.sleep(0.1)
-        assert process.poll() is None, log.read_text()
         yield f"http://127.0.0.1:{port}", home, log
     finally:
         # The server alone, or all that it started: its process group is its own.

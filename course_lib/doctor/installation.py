@@ -8,7 +8,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from ..paths import CHECKOUT, EXTENSIONS, cache_dir
+from ..paths import CHECKOUT, cache_dir
 from .finding import Finding, broken, complaint, course, ok, reinstall, run, warning
 
 MLX_PROGRAM = """\
@@ -101,8 +101,6 @@ def check_extension() -> Finding:
     if ran.returncode:
         return broken("native code", complaint(ran), course("build"))
     if ran.stdout.startswith("absent:"):
-        if not (EXTENSIONS / "CMakeLists.txt").exists():
-            return ok("native code", "none in this version: MLX's own operations are used")
         return warning("native code", "not built yet", "make setup")
     return ok("native code", ran.stdout.strip().splitlines()[-1])
 

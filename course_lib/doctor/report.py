@@ -15,7 +15,6 @@ ALL = (
     installation.check_build_tools,
     installation.check_packages,
     installation.check_device,
-    installation.check_extension,
     installation.check_jupyter,
     installation.check_model,
 )

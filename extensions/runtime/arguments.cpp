@@ -7,8 +7,8 @@
 
 namespace course {
 
-void refuse(const std::string& operation, const std::string& given_and_wanted) {
-  throw std::invalid_argument(operation + ": " + given_and_wanted);
+void refuse(const char* operation, const std::string& given_and_wanted) {
+  throw std::invalid_argument(std::string(operation) + ": " + given_and_wanted);
 }
 
 std::string describe(const mx::Shape& shape) {
@@ -23,22 +23,32 @@ std::string describe(const mx::array& a) {
   return text.str() + " " + describe(a.shape());
 }
 
-mx::Stream cpu_stream(const std::string& operation, const mx::StreamOrDevice& where) {
-  const mx::Stream stream = mx::to_stream(where);
-  if (stream.device != mx::Device::cpu) {
-    refuse(operation, "this kernel runs on the CPU, and the stream is the GPU's; pass stream=mx.cpu, or use "
-                      "MLX's own operation there");
-  }
-  return stream;
+namespace {
+
+// Where MLX has no GPU backend, to_stream would complain about that instead.
+bool is_gpu(const mx::StreamOrDevice& where) {
+  if (const auto* device = std::get_if<mx::Device>(&where)) return *device == mx::Device::gpu;
+  if (const auto* type = std::get_if<mx::Device::DeviceType>(&where)) return *type == mx::Device::gpu;
+  return mx::to_stream(where).device == mx::Device::gpu;
 }
 
-void expect_float32(const std::string& operation, const char* name, const mx::array& a) {
+}  // namespace
+
+mx::Stream cpu_stream(const char* operation, const mx::StreamOrDevice& where) {
+  if (is_gpu(where)) {
+    refuse(operation, "this kernel runs on the CPU, and was to run on the GPU; pass stream=mx.cpu, or use MLX's "
+                      "own operation there");
+  }
+  return mx::to_stream(where);
+}
+
+void expect_float32(const char* operation, const char* name, const mx::array& a) {
   if (a.dtype() == mx::float32) return;
   refuse(operation, std::string(name) + " is " + describe(a) + "; wanted float32: " + name +
                         ".astype(mx.float32)");
 }
 
-FloatType float_type(const std::string& operation, const char* name, const mx::array& a) {
+FloatType float_type(const char* operation, const char* name, const mx::array& a) {
   if (a.dtype() == mx::float32) return FloatType::float32;
   if (a.dtype() == mx::float16) return FloatType::float16;
   if (a.dtype() == mx::bfloat16) return FloatType::bfloat16;

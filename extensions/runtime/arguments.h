@@ -13,20 +13,20 @@ namespace course {
 namespace mx = mlx::core;
 
 // Throws std::invalid_argument, which is Python's ValueError: "quantized_matmul: <given and wanted>".
-[[noreturn]] void refuse(const std::string& operation, const std::string& given_and_wanted);
+[[noreturn]] void refuse(const char* operation, const std::string& given_and_wanted);
 
 // "float32 [2, 3]", as an error says it.
 std::string describe(const mx::array& a);
 std::string describe(const mx::Shape& shape);
 
 // The stream to run on. Refuses a GPU's.
-mx::Stream cpu_stream(const std::string& operation, const mx::StreamOrDevice& where);
+mx::Stream cpu_stream(const char* operation, const mx::StreamOrDevice& where);
 
 // Refuses an array of another dtype than float32.
-void expect_float32(const std::string& operation, const char* name, const mx::array& a);
+void expect_float32(const char* operation, const char* name, const mx::array& a);
 
 // The array's dtype, which must be one of the three.
-FloatType float_type(const std::string& operation, const char* name, const mx::array& a);
+FloatType float_type(const char* operation, const char* name, const mx::array& a);
 
 // Below: for the time of evaluation, when inputs have data and strides.
 

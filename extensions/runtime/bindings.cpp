@@ -3,7 +3,6 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/variant.h>
 
-#include "../reference/vector.h"
 #include "operations.h"
 #include "thread_pool.h"
 
@@ -21,5 +20,4 @@ NB_MODULE(_ext, m) {
   m.def("swiglu", &course::swiglu, "gate"_a, "up"_a, "stream"_a = nb::none());
   m.def("threads", [] { return course::shared_pool()->workers(); });
   m.def("set_threads", &course::set_threads, "threads"_a);
-  m.attr("lanes") = course::LANES;
 }

@@ -47,7 +47,7 @@ def what_a_step_computes(text: Sequence[str], steps: int = 3) -> Figure:
 
 
 def mask_grids(masks: Sequence[mx.array], titles: Sequence[str]) -> Figure:
-    """Masks side by side: a row a query, a column a key, filled where the query may attend.
+    """Masks side by side: a row a query (L of them), a column a key (S), filled where the query may attend.
 
     Args:
         masks: booleans [L, S].
@@ -66,9 +66,8 @@ def mask_grids(masks: Sequence[mx.array], titles: Sequence[str]) -> Figure:
                 _cell(axis, left + key, query, BLUE if array[query, key] else PALE)
         middle = left + S / 2
         axis.text(middle, -0.25, title, ha="center", va="bottom", fontsize=11, fontweight="bold")
-        axis.text(middle, L + 0.2, f"{S} keys", ha="center", va="top", fontsize=10)
-        queries = f"{L} queries" if L > 2 else f"{L} q."
-        axis.text(left - 0.2, L / 2, queries, ha="right", va="center", rotation=90, fontsize=10)
+        axis.text(middle, L + 0.2, f"S = {S}", ha="center", va="top", fontsize=10)
+        axis.text(left - 0.2, L / 2, f"L = {L}", ha="right", va="center", rotation=90, fontsize=10)
         left += S + gap
     axis.set_xlim(0, width)
     axis.set_ylim(tallest + 1.2, -2)
