@@ -112,8 +112,9 @@ def server(tmp_path_factory):
             command, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
+        patience = time.monotonic() + 90
         while not listens(port):
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None and time.monotonic() < patience, log.read_text()
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}", home, log
     finally:
