@@ -1,0 +1,143 @@
+"""Building: only when something changed, and never without saying what is missing."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from kernels.tools import tool
+
+from course_lib.kernels import build as building
+from course_lib.kernels import extension as loading
+from course_lib.kernels import self_test, set_threads, toolchain
+from course_lib.kernels.build import BuildError, build, built
+from course_lib.paths import EXTENSIONS
+
+
+@pytest.fixture
+def own_sources(tmp_path, monkeypatch):
+    """A copy of the sources, to change."""
+    sources = tmp_path / "extensions"
+    for folder in ("reference", "runtime"):
+        shutil.copytree(EXTENSIONS / folder, sources / folder)
+    shutil.copy(EXTENSIONS / "CMakeLists.txt", sources)
+    monkeypatch.setattr(building, "EXTENSIONS", sources)
+    return sources
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_nothing_is_done_when_nothing_changed(capsys):
+    path = build()
+    start = time.perf_counter()
+    assert build() == path == built()
+    assert time.perf_counter() - start < 1
+    assert capsys.readouterr().out == ""
+
+
+def test_every_source_counts(own_sources):
+    assert built() == build()  # the copy is the same code
+    for path in (own_sources / "CMakeLists.txt", own_sources / "reference/vector.h", own_sources / "runtime/rope.cpp"):
+        before = path.read_text()
+        path.write_text(before + "\n")
+        assert built() is None
+        path.write_text(before)
+    (own_sources / "reference/new.cpp").write_text("")
+    assert built() is None
+
+
+@pytest.mark.parametrize("what", ["host_cpu", "version"])
+def test_another_processor_or_mlx_needs_another_build(what, monkeypatch):
+    assert built() is not None
+    monkeypatch.setattr(building, what, lambda *_: "another")
+    assert built() is None
+
+
+def test_a_missing_compiler_is_named_with_the_command_that_mends_it(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(toolchain, "find_compiler", lambda: None)
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler. Install one with: (sudo apt install g|xcode-select)"):
+        build()
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    with pytest.raises(BuildError, match="CXX names /nowhere/c\\+\\+.*unset CXX"):
+        build()
+
+
+def test_a_compiler_named_by_cxx_is_taken(monkeypatch):
+    compiler = tool("c++", "g++")
+    monkeypatch.setenv("CXX", compiler)
+    assert str(toolchain.find_compiler()) == compiler
+
+
+def test_missing_headers_of_python_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(toolchain.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    with pytest.raises(BuildError, match="without the headers"):
+        build()
+
+
+def test_code_that_does_not_compile_gives_the_compilers_words(own_sources, own_cache, monkeypatch):
+    for path in own_sources.glob("*/*.cpp"):  # to be quick: one file, which fails
+        path.unlink()
+    (own_sources / "reference/broken.cpp").write_text("int f() { return nonsense; }\n")
+    listing = own_sources / "CMakeLists.txt"
+    text = listing.read_text().replace("${kernels} runtime/thread_pool.cpp", "${kernels}")
+    listing.write_text(text.split("if(COURSE_EXTENSION)")[0] + "add_library(_ext MODULE $<TARGET_OBJECTS:kernels>)\n")
+    with pytest.raises(BuildError, match=r"(?s)do not compile:.*broken\.cpp:1.*nonsense"):
+        build()
+    assert built() is None
+    (own_sources / "reference/broken.cpp").write_text("int f() { return 0; }\n")
+    listing.write_text(listing.read_text() + 'set_target_properties(_ext PROPERTIES PREFIX "" SUFFIX "${suffix}")\n')
+    monkeypatch.setattr(
+        building, "_configure", lambda folder, compiler, real=building._configure: _with_suffix(real, folder, compiler, listing)
+    )
+    assert build() == built()
+
+
+def _with_suffix(configure, folder, compiler, listing):
+    suffix = building.sysconfig.get_config_var("EXT_SUFFIX")
+    listing.write_text(listing.read_text().replace("${suffix}", suffix))
+    configure(folder, compiler)
+
+
+def test_an_unbuilt_extension_says_how_to_build_it(own_cache):
+    loading.extension.cache_clear()
+    try:
+        with pytest.raises(loading.NotBuilt, match="not built for this machine.*course build"):
+            loading.extension()
+    finally:
+        loading.extension.cache_clear()
+
+
+def test_the_self_test_calls_the_operations(monkeypatch):
+    assert "agree with MLX's" in self_test()
+
+    def refusing(*arguments, **options):
+        raise TypeError("rms_norm(): incompatible function arguments.")
+
+    monkeypatch.setattr("course_lib.kernels.self_test.rms_norm", refusing)
+    with pytest.raises(RuntimeError, match="rms_norm cannot be called.*another nanobind"):
+        self_test()
+    monkeypatch.setattr("course_lib.kernels.self_test.rms_norm", lambda x, weight, eps, stream: x)
+    with pytest.raises(RuntimeError, match="rms_norm differs from MLX's"):
+        self_test()
+
+
+@pytest.mark.parametrize("count", [0, -1, 2000])
+def test_absurd_thread_counts_are_refused(count):
+    with pytest.raises(ValueError, match=f"given {count} threads; wanted 1 to 1024"):
+        set_threads(count)
+
+
+@pytest.mark.parametrize(("value", "says"), [("3", "on 3 threads"), ("1", "on 1 thread"), ("many", 'is "many"; wanted')])
+def test_the_environment_sets_the_number_of_threads(value, says, monkeypatch):
+    monkeypatch.setenv("COURSE_NUM_THREADS", value)
+    ran = subprocess.run(
+        [sys.executable, "-m", "course_lib.kernels", "test"], capture_output=True, text=True, check=False
+    )
+    assert says in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
