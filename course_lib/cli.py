@@ -92,7 +92,7 @@ def _notebooks(arguments) -> int:
     try:
         only = [find_lesson(n) for n in arguments.only] or lessons()
         if arguments.check:
-            found = drift(only)
+            found = drift(only if arguments.only else None)
             print("\n".join(found) or f"{len(only)} notebooks agree with their sources.")
             if found:
                 print("Run: course notebooks")

@@ -133,6 +133,16 @@ def test_drift_names_the_notebook_and_the_cell(lesson):
     assert len(found) == 2 and all("cell 2" in f for f in found)
 
 
+def test_drift_finds_a_generated_notebook_whose_source_is_gone(lesson):
+    write.write_all([lesson], say=lambda line: None)
+    own = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('mine')")])
+    nbformat.write(own, lesson.starter.parent / "scratch.ipynb")
+    assert drift() == []  # a learner's own notebook is nobody's business
+    lesson.source.unlink()
+    name = lesson.starter.parent.name
+    assert drift() == [f"{name}/07_toy.ipynb has no source.", "solutions/07_toy.ipynb has no source."]
+
+
 def test_drift_finds_a_solution_that_was_never_executed(lesson):
     write.write_all([lesson], say=lambda line: None)
     nbformat.write(build.solution(lesson), lesson.solution)

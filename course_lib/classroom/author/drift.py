@@ -3,16 +3,20 @@
 import nbformat
 from nbformat import NotebookNode
 
+from . import build
 from .build import Lesson, lessons, solution, starter
 
 
 def drift(only: list[Lesson] | None = None) -> list[str]:
     """Compare every stored starter and solution with what its source gives now.
 
+    Args:
+        only: these notebooks; None for all, and for generated notebooks whose source is gone.
+
     Returns:
         One sentence a difference; empty when nothing has drifted.
     """
-    found = []
+    found = _orphans() if only is None else []
     for lesson in only or lessons():
         for wanted, path in ((starter(lesson), lesson.starter), (solution(lesson), lesson.solution)):
             name = f"{path.parent.name}/{path.name}"
@@ -23,6 +27,18 @@ def drift(only: list[Lesson] | None = None) -> list[str]:
             found += [f"{name}: {words}" for words in _differences(have, wanted)]
             if path == lesson.solution:
                 found += [f"{name}: {words}" for words in _unexecuted(have)]
+    return found
+
+
+def _orphans() -> list[str]:
+    """Generated notebooks without a source: learners would open a lesson that the course does not have."""
+    stems = {lesson.stem for lesson in lessons()}
+    found = []
+    for folder in (build.NOTEBOOKS, build.NOTEBOOKS / "solutions"):
+        for path in sorted(folder.glob("*.ipynb")):
+            generated = "course" in nbformat.read(path, as_version=4).metadata  # not a learner's own
+            if path.stem not in stems and generated:
+                found.append(f"{folder.name}/{path.name} has no source.")
     return found
 
 
