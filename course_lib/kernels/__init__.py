@@ -18,7 +18,7 @@ from course_lib.kernels.operations import (
 )
 from course_lib.kernels.parts import cpu_parts
 from course_lib.kernels.scales import narrow_scales
-from course_lib.kernels.self_test import self_test
+from course_lib.kernels.selftest import self_test
 
 __all__ = [
     "NotBuilt",

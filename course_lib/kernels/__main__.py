@@ -4,9 +4,9 @@ import argparse
 import sys
 import time
 
-from course_lib.kernels.build import BuildError, build
+from course_lib.kernels.build import build
 from course_lib.kernels.extension import NotBuilt
-from course_lib.kernels.self_test import self_test
+from course_lib.kernels.selftest import self_test
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
             start = time.perf_counter()
             path = build(verbose=arguments.verbose)
             print(f"{path} ({time.perf_counter() - start:.3g} s)")
-    except (BuildError, NotBuilt, RuntimeError) as error:
+    except (NotBuilt, RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

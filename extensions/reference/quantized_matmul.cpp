@@ -186,7 +186,7 @@ void multiply(const float* x, ptrdiff_t x_stride, const QuantizedMatrix& w, floa
 
   // A task is a run of weight rows with a run of tokens: small enough that no thread waits long for the
   // last, large enough that taking one costs nothing beside it.
-  const int wanted = 4 * parallel.workers();
+  const int wanted = 8 * parallel.workers();
   const int rows_a_task = std::max(1, (N / wanted + STRIP - 1) / STRIP) * STRIP;
   const int row_runs = (N + rows_a_task - 1) / rows_a_task;
   const int tokens_a_task = std::max(1, ACTIVATIONS_AT_ONCE / length / TILE_ROWS) * TILE_ROWS;

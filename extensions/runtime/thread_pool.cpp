@@ -37,7 +37,7 @@ void wait_for_change(std::atomic<uint32_t>& value, uint32_t old) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads), process_(getpid()) {
+ThreadPool::ThreadPool(int threads) : threads_(threads), process_(getpid()), runs_(threads) {
   // Detached: a forked child inherits the pool but not the threads, and could not join them.
   for (int worker = 1; worker < threads; worker++) {
     std::thread([this, worker] { work(worker); }).detach();
@@ -63,8 +63,10 @@ void ThreadPool::run(int tasks, Task run, void* context) {
   }
   task_ = run;
   context_ = context;
-  tasks_ = tasks;
-  next_.store(0, std::memory_order_relaxed);
+  for (int i = 0; i < threads_; i++) {
+    runs_[i].next.store(static_cast<int64_t>(tasks) * i / threads_, std::memory_order_relaxed);
+    runs_[i].end = static_cast<int64_t>(tasks) * (i + 1) / threads_;
+  }
   inside_.store(OPEN, std::memory_order_release);
   jobs_.fetch_add(1, std::memory_order_release);
   jobs_.notify_all();
@@ -79,10 +81,12 @@ void ThreadPool::run(int tasks, Task run, void* context) {
 }
 
 void ThreadPool::take_tasks(int worker) {
-  for (;;) {
-    const int task = next_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= tasks_) return;
-    task_(context_, task, worker);
+  for (int i = 0; i < threads_; i++) {
+    Run& run = runs_[(worker + i) % threads_];
+    while (run.next.load(std::memory_order_relaxed) < run.end) {
+      const int task = run.next.fetch_add(1, std::memory_order_relaxed);
+      if (task < run.end) task_(context_, task, worker);
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -16,8 +17,9 @@ namespace course {
 // call before: a sleeping thread takes several microseconds to wake, longer than many kernels run, so a
 // thread that ran out of work looks for more for a while before it sleeps.
 //
-// Tasks are handed out one by one, and run() waits only for threads that have taken one. A thread that
-// the system has set aside, or that is gone, delays nobody:
+// Each thread starts with an equal run of neighbouring tasks, whose memory it then reads in order, and takes
+// them one by one; when its own are done it helps with another's. run() waits only for threads that have
+// come. A thread that the system has set aside, or that is gone, delays nobody:
 //  - several threads may call run() at once; one gets the pool, the others work alone meanwhile;
 //  - a forked child has none of its parent's threads, and computes on one.
 class ThreadPool final : public Parallel {
@@ -41,8 +43,12 @@ class ThreadPool final : public Parallel {
   // The present job. Written before it opens, read only by threads inside it.
   Task task_ = nullptr;
   void* context_ = nullptr;
-  int tasks_ = 0;
-  std::atomic<int> next_{0};
+  // One thread's run of tasks. In a cache line of its own: the others seldom look at it.
+  struct alignas(64) Run {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+  std::vector<Run> runs_;
 
   // Threads inside the job, and whether more may enter.
   static constexpr uint32_t OPEN = 1u << 31;

@@ -8,13 +8,12 @@ import shutil
 import subprocess
 
 import pytest
-from kernels.tools import tool, without
+from kernels.tools import minutes_long, tool, without
 
 from course_lib.kernels.toolchain import python_tool
 from course_lib.paths import CHECKOUT, EXTENSIONS
 
 ANY_CPU = "-DCOURSE_NATIVE=OFF"
-NARROW_SANITIZED = "-O1"
 
 
 def drive(name, compiler, *options, flags="", emulator=(), only=()):
@@ -59,14 +58,21 @@ def everything_ran(said):
     return all(name in said for name in names)
 
 
+@pytest.fixture
+def slow():
+    minutes_long()
+
+
 def test_kernels_equal_their_definitions_without_warnings():
     assert everything_ran(drive("host", gcc()))
 
 
+@pytest.mark.usefixtures("slow")
 def test_clang_compiles_them_without_warnings_and_correctly():
     assert everything_ran(drive("clang", tool("clang++", "clang")))
 
 
+@pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("vector_bytes", [16, 64])
 def test_other_widths_of_vectors(vector_bytes):
     flags = f"-DVECTOR_BYTES={vector_bytes} -Wno-psabi"
@@ -74,20 +80,24 @@ def test_other_widths_of_vectors(vector_bytes):
     drive(f"vectors-{vector_bytes}", tool("clang++", "clang"), flags=flags, only=kernels)
 
 
+@pytest.mark.usefixtures("slow")
 def test_a_processor_without_fused_multiply_add():
     if os.uname().machine != "x86_64":
         pytest.skip("every Arm processor has one")
     drive("x86-64", gcc(), ANY_CPU, only=("quantized_matmul", "attention"))
 
 
+@pytest.mark.usefixtures("slow")
 def test_no_access_outside_the_arrays_and_nothing_undefined():
     drive("address", gcc(), "-DCOURSE_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
 
 
+@pytest.mark.usefixtures("slow")
 def test_no_data_races():
     drive("thread", gcc(), "-DCOURSE_SANITIZE=thread", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
 
 
+@pytest.mark.usefixtures("slow")
 def test_on_arm():
     if os.uname().machine in ("aarch64", "arm64"):
         pytest.skip("this machine is one: see the first test")

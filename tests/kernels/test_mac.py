@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from kernels.tools import without
+from kernels.tools import minutes_long, without
 
 from course_lib.paths import CHECKOUT, EXTENSIONS
 
@@ -24,6 +24,9 @@ TARGET = ["-target", "aarch64-macos.14.0", "-mcpu=apple_m1"]
 @pytest.fixture(scope="module")
 def mlx_for_macs():
     """MLX's wheels for macOS, unpacked: a folder with mlx/include and mlx/lib."""
+    minutes_long()
+    if find_spec("ziglang") is None:
+        without(f"ziglang is not installed; {sys.executable} -m pip install ziglang")
     folder = FOLDER / f"mlx-{version('mlx')}"
     if not (folder / "mlx/lib/libmlx.dylib").exists():
         wheels = FOLDER / "wheels"
@@ -47,8 +50,6 @@ def zig(*arguments):
 
 
 def test_it_compiles_and_links_for_macs(mlx_for_macs, tmp_path, monkeypatch):
-    if find_spec("ziglang") is None:
-        without(f"ziglang is not installed; {sys.executable} -m pip install ziglang")
     monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(FOLDER / "zig"))  # compiles again only what changed
     monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", str(FOLDER / "zig"))
     nanobind = Path(find_spec("nanobind").submodule_search_locations[0])
