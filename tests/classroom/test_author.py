@@ -174,6 +174,12 @@ def test_paths_of_the_machine_and_stderr_are_not_stored(lesson, tmp_path, code):
         run(lesson, code, tmp_path)
 
 
+def test_the_notebooks_kernel_writes_nothing_into_the_home_folder(lesson, tmp_path, monkeypatch):
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR"):
+        monkeypatch.delenv(name, raising=False)
+    run(lesson, "import os\nassert os.environ['IPYTHONDIR'] and os.environ['MPLCONFIGDIR']", tmp_path)
+
+
 WIDGET = "import ipywidgets\nipywidgets.IntSlider()"
 
 

@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from ...jupyter import keep_inside
 from ...paths import CHECKOUT
 
 # What a stored output must not show: paths of the author's machine.
@@ -38,6 +39,7 @@ def execute(notebook: NotebookNode, name: str, store: Path, strict: bool = True)
     Raises:
         ExecutionError: a cell raised; the message has the cell and its traceback.
     """
+    keep_inside()  # else IPython, here and in the kernel, and matplotlib write into the author's home folder
     environment = {
         **os.environ,
         "COURSE_STORE": str(store),
