@@ -26,7 +26,7 @@ STORE := $(CURDIR)/$(COPIES)/store
 help:
 	@echo 'make lab         set up if needed, then open the course in JupyterLab'
 	@echo '                   LAB_ARGS="--no-browser --port 8899" is passed on to JupyterLab'
-	@echo 'make setup       set up only: .venv, packages, model'
+	@echo 'make setup       set up only: .venv, packages, model, native kernels'
 	@echo '                   PYTHON=python3.12 chooses the Python, CUDA=1 adds MLX for NVIDIA GPUs'
 	@echo 'make test        set up if needed, then the unit tests and every notebook'
 	@echo 'make doctor      say what works on this machine, and how to mend what does not'
@@ -34,10 +34,13 @@ help:
 	@echo 'make clean       remove build/ and caches; your notebooks and progress stay'
 	@echo 'make distclean   make clean, and remove .venv too'
 
-setup: $(INSTALLED) $(FETCHED)
+setup: $(FETCHED)
+	@$(BUILD)
 	@$(if $(filter setup,$(MAKECMDGOALS)),echo 'Everything is set up. Open the course with: make lab',:)
 
-lab: setup
+# Without the native kernels everything runs on MLX's own, many times slower: no reason to keep anyone out.
+lab: $(FETCHED)
+	@$(BUILD) || echo 'Going on without the native kernels: the model is many times slower. make doctor says more.'
 	@$(BIN)/course lab $(LAB_ARGS)
 
 # Three runs, and the first red one ends it: the parts, the starters untouched (every exercise amber, no
@@ -112,7 +115,7 @@ FORCE:
 
 $(MADE):
 	@$(CHECK_PYTHON)
-	@echo "[1/3] A virtual environment in $(VENV), with $$('$(PYTHON)' --version) (a few seconds)"
+	@echo "[1/4] A virtual environment in $(VENV), with $$('$(PYTHON)' --version) (a few seconds)"
 	@'$(PYTHON)' -m venv --clear $(VENV)
 	@pwd > $@
 
@@ -127,7 +130,7 @@ endef
 # With CUDA=1, MLX's CPU package comes too, and both bring mlx/lib/libmlx.so: the one installed last stays.
 $(INSTALLED): pyproject.toml $(MADE)
 	@$(if $(WITH_CUDA),$(CHECK_CUDA),:)
-	@echo '[2/3] Packages into $(VENV): about $(if $(WITH_CUDA),2.3 GB,160 MB) to download,' \
+	@echo '[2/4] Packages into $(VENV): about $(if $(WITH_CUDA),2.3 GB,160 MB) to download,' \
 	      '$(if $(WITH_CUDA),4 GB,800 MB) on disk (1 to 5 minutes the first time)'
 	@touch $(VENV)/.installing
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.$(if $(WITH_CUDA),[cuda],)'
@@ -139,6 +142,15 @@ endif
 	@touch $@
 
 $(FETCHED): $(INSTALLED)
-	@echo '[3/3] The model, SmolLM2-135M-Instruct: 93 MB to download, once (about half a minute)'
+	@echo '[3/4] The model, SmolLM2-135M-Instruct: 93 MB to download, once (about half a minute)'
 	@$(BIN)/course fetch
 	@touch $@
+
+# Not a file of make's: what is built lies in the user's cache folder, filed under the sources, the compiler
+# and the processor. Whether it is there takes a tenth of a second to see.
+define BUILD
+$(BIN)/course build --check >/dev/null 2>&1 || { \
+  echo '[4/4] The native kernels, compiled for this machine (about a minute)'; \
+  $(BIN)/course build; \
+}
+endef

@@ -22,6 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     reset = add("reset", _reset, "Put a notebook back as it was given; your version is kept as a backup.")
     reset.add_argument("notebook", help="01, kv_cache or 01_kv_cache")
     add("fetch", _fetch, "Fetch the course's model and convert it for MLX.")
+    build = add("build", _build, "Compile the native kernels for this machine, if they are not built yet.")
+    build.add_argument("--check", action="store_true", help="build nothing; fail where they are not built")
+    build.add_argument("--verbose", action="store_true", help="show the compiler's commands")
     notebooks = add("notebooks", _notebooks, "For authors: write starters and solutions from their sources.")
     notebooks.add_argument("only", nargs="*", help="these notebooks; without a name, all")
     mode = notebooks.add_mutually_exclusive_group()
@@ -78,6 +81,20 @@ def _fetch(arguments) -> int:
     try:
         ensure_model()
     except ModelUnavailable as error:
+        return _fail(error)
+    return 0
+
+
+def _build(arguments) -> int:
+    from .kernels.build import BuildError, build, built
+
+    try:
+        if arguments.check:
+            path = built()
+            print(path or "The native kernels are not built. Run: course build")
+            return 0 if path else 1
+        print(build(verbose=arguments.verbose))
+    except BuildError as error:
         return _fail(error)
     return 0
 

@@ -13,7 +13,7 @@ def test_every_subcommand_explains_itself(capsys):
         cli.main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("doctor", "lab", "progress", "reset", "fetch", "notebooks"):
+    for name in ("doctor", "lab", "progress", "reset", "fetch", "build", "notebooks"):
         assert name in shown
 
 
@@ -33,6 +33,21 @@ def test_progress_lists_every_exercise(capsys):
     assert cli.main(["progress"]) == 0
     shown = capsys.readouterr().out
     assert "start_here  (0 of 4 right)" in shown and "RMSNorm in any dtype" in shown and "not checked" in shown
+
+
+def test_what_is_built_can_be_asked_for_without_building(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("course_lib.kernels.build.built", lambda: tmp_path)
+    assert cli.main(["build", "--check"]) == 0
+    monkeypatch.setattr("course_lib.kernels.build.built", lambda: None)
+    assert cli.main(["build", "--check"]) == 1
+    assert "course build" in capsys.readouterr().out
+
+
+def test_a_build_that_is_not_possible_is_one_message(monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    assert cli.main(["build"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("course: ") and "CXX" in said and "Traceback" not in said
 
 
 def test_the_command_starts_without_mlx_or_jupyter():

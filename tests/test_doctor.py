@@ -121,6 +121,17 @@ class TestCompiler:
         assert finding.mend == "unset CXX"
 
 
+class TestHeaders:
+    def test_they_are_here(self):
+        assert machine.check_headers().status is Status.OK
+
+    def test_a_python_that_came_without_them(self, tmp_path):
+        finding = machine.check_headers(str(tmp_path))
+        assert finding.status is Status.BROKEN
+        assert str(tmp_path / "Python.h") in finding.detail
+        assert "-dev" in finding.mend or "brew" in finding.mend
+
+
 class TestBuildTools:
     def test_the_ones_here_work(self):
         assert "ninja" in installation.check_build_tools().detail
@@ -246,9 +257,11 @@ class TestExtension:
         assert "killed by SIGSEGV" in self.answer(monkeypatch, tmp_path, text).detail
 
     def test_one_that_has_not_been_built(self, monkeypatch, tmp_path):
-        finding = self.answer(monkeypatch, tmp_path, "")
-        assert finding.status is Status.WARNING
-        assert finding.mend == "make setup"
+        text = "def self_test(): raise ImportError('the native kernels are not built for this machine')"
+        finding = self.answer(monkeypatch, tmp_path, text)
+        assert finding.status is Status.BROKEN
+        assert finding.detail == "the native kernels are not built for this machine"
+        assert finding.mend.endswith("course build")
 
 
 class TestJupyter:

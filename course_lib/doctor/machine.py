@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,6 +96,22 @@ def check_compiler() -> Finding:
         if ran.returncode:
             return broken(subject, f"what {compiler} compiles does not run: {complaint(ran)}", mend)
     return ok(subject, run([compiler, "--version"]).stdout.splitlines()[0])
+
+
+def check_headers(folder: str = "") -> Finding:
+    """Python came with the headers that its extensions are compiled with.
+
+    Args:
+        folder: where they should be; empty: where this Python looks.
+    """
+    header = Path(folder or sysconfig.get_paths()["include"], "Python.h")
+    if header.exists():
+        return ok("headers", str(header))
+    if sys.platform == "darwin":
+        mend = "brew install python@3.12 && make distclean && make setup PYTHON=python3.12"
+    else:
+        mend = "sudo apt install python{}.{}-dev".format(*sys.version_info[:2])
+    return broken("headers", f"{header} is missing; {sys.executable} came without it", mend)
 
 
 def check_disk(wanted: int = DISK_BYTES) -> Finding:

@@ -5,16 +5,24 @@ from collections.abc import Callable, Sequence
 from . import installation, machine
 from .finding import Finding, Status, broken, reinstall
 
-BEFORE_SETUP = (machine.check_python, machine.check_system, machine.check_compiler, machine.check_disk)
+BEFORE_SETUP = (
+    machine.check_python,
+    machine.check_system,
+    machine.check_compiler,
+    machine.check_headers,
+    machine.check_disk,
+)
 ALL = (
     machine.check_machine,
     machine.check_python,
     machine.check_system,
     machine.check_disk,
     machine.check_compiler,
+    machine.check_headers,
     installation.check_build_tools,
     installation.check_packages,
     installation.check_device,
+    installation.check_extension,
     installation.check_jupyter,
     installation.check_model,
 )

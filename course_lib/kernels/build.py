@@ -14,8 +14,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 from course_lib.kernels.toolchain import (
@@ -83,9 +82,11 @@ def _target(compiler: Path) -> Path:
 
 
 def _environment(compiler: Path) -> str:
-    # MLX's place too: the extension looks there for the library it shares with MLX.
-    mlx = find_spec("mlx").submodule_search_locations[0]
-    parts = [identity(compiler), host_cpu(), sys.executable, mlx, version("mlx"), version("nanobind")]
+    # MLX's place too: the extension looks there for the library it shares with MLX. Its metadata says where
+    # that is; find_spec would also find any folder named mlx beside the script that runs.
+    mlx = distribution("mlx")
+    parts = [identity(compiler), host_cpu(), sys.executable, str(mlx.locate_file("mlx")), mlx.version]
+    parts.append(version("nanobind"))
     return "\n".join(parts)
 
 

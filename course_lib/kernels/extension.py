@@ -1,7 +1,9 @@
 """The compiled extension, loaded when it is first needed."""
 
+import sys
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 
 
@@ -22,7 +24,8 @@ def extension() -> ModuleType:
 
     path = built()
     if path is None:
-        raise NotBuilt("the native kernels are not built for this machine. Build them with: course build")
+        course = Path(sys.executable).with_name("course")
+        raise NotBuilt(f"the native kernels are not built for this machine. Build them with: {course} build")
     spec = spec_from_file_location("course_lib.kernels._ext", path)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,5 +1,6 @@
 """The native operations as the parts of a model (`course_lib.llm.parts`)."""
 
+import warnings
 from dataclasses import replace
 from functools import cache
 from weakref import WeakKeyDictionary
@@ -14,14 +15,15 @@ def cpu_parts():
     """The parts of a model on the CPU, made of the native operations.
 
     Returns:
-        `course_lib.llm.parts.Parts`; None where MLX's default device is not the CPU, and where the
-        kernels are not built: set-up does not build them yet, so that is nothing to warn of.
+        `course_lib.llm.parts.Parts`; None where MLX's default device is not the CPU, and, with a
+        warning, where the kernels are not built.
     """
     if mx.default_device() != mx.cpu:
         return None
     try:
         return _parts(extension())
-    except NotBuilt:
+    except NotBuilt as error:
+        warnings.warn(f"{error}. Until then the model runs on MLX's own, many times slower.", stacklevel=2)
         return None
 
 
