@@ -59,6 +59,8 @@ def test_every_mutant_is_of_an_exercise_that_exists():
 def _twin(reference):
     if isinstance(reference, type):
         return type(reference.__name__, (reference,), {})
-    return types.FunctionType(
+    twin = types.FunctionType(
         reference.__code__, reference.__globals__, reference.__name__, reference.__defaults__, reference.__closure__
     )
+    twin.__kwdefaults__ = reference.__kwdefaults__  # defaults of keyword-only arguments, which the constructor does not take
+    return twin

@@ -3,7 +3,7 @@
 # The course's order: modules that are not listed here are not part of the course.
 ORDER = [
     "start_here",
-    # "kv_cache" joins with its notebook
+    "kv_cache",
     "quantization",
     "quantization_gpu",
     "flash_attention",
