@@ -75,6 +75,13 @@ def norm_stays_wide(x, weight, eps=1e-5):
     return w * mx.rsqrt(mx.mean(w * w, axis=-1, keepdims=True) + eps) * weight.astype(mx.float32)
 
 
+@mutant(NORM, None)
+def norm_knows_two_dtypes(x, weight, eps=1e-5):
+    w = x.astype(mx.float32)
+    out = w * mx.rsqrt(mx.mean(w * w, axis=-1, keepdims=True) + eps) * weight
+    return out if x.dtype == mx.float32 else out.astype(mx.float16)
+
+
 @mutant(NORM, "changed_input")
 def norm_in_place(x, weight, eps=1e-5):
     x *= mx.rsqrt(mx.mean(x * x, axis=-1, keepdims=True) + eps)

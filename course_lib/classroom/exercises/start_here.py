@@ -8,6 +8,7 @@ import numpy as np
 
 from ...techniques import first_steps
 from ..exercise import Exercise
+from .toy_model import ToyModel
 
 NAMES = {"mx": mx, "np": np, "time": time, "statistics": statistics}
 
@@ -114,6 +115,20 @@ def _(answer, t):
             "narrow": lambda y: isinstance(y, mx.array) and (y.dtype == mx.float16 or bool(mx.isnan(y).any())),
             "wide_result": lambda y: isinstance(y, mx.array) and y.dtype == mx.float32,
         },
+    )
+
+
+@rms_norm.case("bfloat16 in, bfloat16 out, with an entry of 30000, whose square only float16 cannot hold")
+def _(answer, t):
+    x = t.normal("x", 2, 32)
+    x[:, 5] = 30_000.0
+    x, weight = t.watch("x", x.astype(mx.bfloat16)), t.normal("weight", 32, dtype=mx.bfloat16)
+    wanted = _rms_oracle(x.astype(mx.float32), weight.astype(mx.float32)).astype(mx.bfloat16)
+    t.close(
+        "rms_norm(x, weight), both bfloat16",
+        answer(x, weight),
+        wanted,
+        mistakes={"wide_result": lambda y: isinstance(y, mx.array) and y.dtype == mx.float32},
     )
 
 
@@ -236,45 +251,12 @@ greedy_generate = Exercise(
 )
 
 
-class _ToyModel:
-    """Token ids [1, L] -> logits [1, L, 11]: the next token is a hash of all tokens up to the position."""
-
-    V = 11
-
-    def __init__(self):
-        self.lengths = []
-
-    def __call__(self, tokens):
-        if not isinstance(tokens, mx.array) or tokens.ndim != 2:
-            raise TypeError(f"the model wants token ids as an MLX array [1, L], not {tokens!r:.60}")
-        ids = np.array(tokens)
-        self.lengths.append(ids.shape[1])
-        state = np.zeros(ids.shape[0], dtype=np.int64)
-        rows = []
-        for column in ids.T:
-            state = (state * 7 + column + 3) % 1009
-            rows.append(np.eye(self.V)[state % self.V] - 2.0 * np.eye(self.V)[(state + 1) % self.V])
-        return mx.array(np.stack(rows, axis=1).astype(np.float32))
-
-    def next(self, tokens):
-        state = 0
-        for token in tokens:
-            state = (state * 7 + token + 3) % 1009
-        return state % self.V
-
-    def run(self, prompt, count, view=lambda prompt, new: [*prompt, *new]):
-        new = []
-        for _ in range(count):
-            new.append(self.next(view(prompt, new)))
-        return new
-
-
 PROMPT = [3, 1, 4, 1, 5]
 
 
 @greedy_generate.case("the likeliest token after the prompt")
 def _(answer, t):
-    toy = _ToyModel()
+    toy = ToyModel()
     wanted = toy.next(PROMPT)
     t.equal(
         "greedy_generate(model, tokens, max_tokens=1)",
@@ -282,7 +264,7 @@ def _(answer, t):
         [wanted],
         mistakes={
             "first_position": [toy.next(PROMPT[:1])],
-            "argmin": lambda got: _ints(got) == [_after(toy, PROMPT)],
+            "argmin": lambda got: _ints(got) == [toy.least(PROMPT)],
             "only_last": [toy.next(PROMPT[-1:])],
             "prompt_included": [*PROMPT, wanted],
             "one_too_few": [],
@@ -293,7 +275,7 @@ def _(answer, t):
 
 @greedy_generate.case("twelve tokens, each seeing all before it")
 def _(answer, t):
-    toy = _ToyModel()
+    toy = ToyModel()
     wanted = toy.run(PROMPT, 12)
     given = answer(toy, PROMPT, 12)
     t.true(
@@ -316,7 +298,7 @@ def _(answer, t):
 
 @greedy_generate.case("a stop token ends it and is not part of the result")
 def _(answer, t):
-    toy = _ToyModel()
+    toy = ToyModel()
     free = toy.run(PROMPT, 12)
     stop = free[4]
     wanted = free[: free.index(stop)]
@@ -331,8 +313,8 @@ def _(answer, t):
 @greedy_generate.case("max_tokens=0 gives nothing, and the prompt is left as it was")
 def _(answer, t):
     prompt = list(PROMPT)
-    t.equal("greedy_generate(model, tokens, max_tokens=0)", answer(_ToyModel(), prompt, 0), [])
-    answer(_ToyModel(), prompt, 3)
+    t.equal("greedy_generate(model, tokens, max_tokens=0)", answer(ToyModel(), prompt, 0), [])
+    answer(ToyModel(), prompt, 3)
     t.true(prompt == PROMPT, "The caller's list `tokens` grew: generated ids were appended to it.", "changed_input")
 
 
@@ -425,11 +407,3 @@ def _near(y, other) -> bool:
 
 def _ints(values) -> list:
     return [x.item() if isinstance(x, mx.array) else x for x in values]
-
-
-def _after(toy, tokens):
-    """The least likely token after `tokens`: the toy gives it -2."""
-    state = 0
-    for token in tokens:
-        state = (state * 7 + token + 3) % 1009
-    return (state + 1) % toy.V

@@ -6,7 +6,8 @@ import numpy as np
 from ....techniques import prefill_decode as reference
 from ....techniques.kv_cache import KVCache
 from ...exercise import Exercise
-from .toy import ToyModel, by_recompute, tiny_transformer
+from ..toy_model import ToyModel
+from .tiny_transformer import by_recompute, tiny_transformer
 
 NAMES = {"mx": mx, "np": np}
 

@@ -1,12 +1,7 @@
-"""What the generation exercises run on: a toy language model with a cache, and a tiny real transformer."""
+"""A toy language model for exercises about generation: right and wrong texts are known without any arithmetic."""
 
 import mlx.core as mx
 import numpy as np
-
-from ....llm.config import ModelConfig
-from ....llm.model import Model
-from ....llm.parts import Parts
-from ....llm.random_weights import random_weights
 
 V = 13
 
@@ -29,6 +24,8 @@ class ToyLayer:
 
 class ToyModel:
     """ids [1, L] -> logits [1, P, 13]: the next token is a hash of all tokens up to the position.
+
+    Called without a cache it is a model without one: the tokens are the whole text.
 
     Attributes:
         passes: (tokens in the cache before, tokens read) of every call.
@@ -66,8 +63,13 @@ class ToyModel:
             state = (state * 7 + int(token) + 3) % 1009
         return state % V
 
+    @classmethod
+    def least(cls, ids) -> int:
+        """The least likely token after `ids`."""
+        return (cls.next(ids) + 1) % V
+
     def logits(self, ids):
-        return np.eye(V)[self.next(ids)]
+        return np.eye(V)[self.next(ids)] - 2.0 * np.eye(V)[self.least(ids)]
 
     def run(self, prompt, count, view=lambda prompt, new: [*prompt, *new]):
         """`count` new tokens; `view` says what each is predicted from."""
@@ -75,21 +77,3 @@ class ToyModel:
         for _ in range(count):
             new.append(self.next(view(prompt, new)))
         return new
-
-
-def tiny_transformer(cache) -> Model:
-    """Two layers of random weights, by MLX's own operations; `cache` as for `load`."""
-    config = ModelConfig(
-        model_type="llama", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=48, vocab_size=61, max_position_embeddings=256,
-    )  # fmt: skip
-    weights = random_weights(config, bits=None, group_size=32, seed=3, dtype=mx.float32)
-    return Model(config, weights, Parts(cache=cache))
-
-
-def by_recompute(model: Model, prompt, count) -> list[int]:
-    """Greedy tokens of a model without a cache: the whole text again for each."""
-    new = []
-    for _ in range(count):
-        new.append(mx.argmax(model(mx.array([[*prompt, *new]]))[0, -1]).item())
-    return new
