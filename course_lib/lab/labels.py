@@ -27,8 +27,10 @@ def label_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
     # Where a point lies on the page is known only once the layout has been worked out.
     ax.figure.draw_without_rendering()
     points = 72 / ax.figure.dpi
+    # A line that ends on the x axis has its name above it: the axis would strike it through.
+    lowest = ax.bbox.y0 * points + 0.7 * FONT
     at = [float(ax.transData.transform((x, y))[1]) * points for _, x, y, _ in ends]
-    for text, old, new in zip(texts, at, spread_out(at, FONT * LINE_HEIGHT), strict=True):
+    for text, old, new in zip(texts, at, spread_out([max(y, lowest) for y in at], FONT * LINE_HEIGHT), strict=True):
         text.set_position((7, new - old))
 
 

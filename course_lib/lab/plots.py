@@ -130,8 +130,9 @@ def lines(
         _log_x(ax, x)
     if log_y:
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(TICKS)
-    elif min(np.nanmin(v) for v in data.values()) >= 0:
+    ax.xaxis.set_major_formatter(TICKS)
+    ax.yaxis.set_major_formatter(TICKS)
+    if not log_y and min(np.nanmin(v) for v in data.values()) >= 0:
         ax.set_ylim(bottom=0)
     _finish(ax, x=(x_quantity, x_unit), y=(quantity, shown_unit), title=title)
     label_ends(ax, ends)
@@ -201,7 +202,6 @@ def _less_or_more(value: float, base: float | None) -> str:
 
 def _log_x(ax: Axes, x: np.ndarray) -> None:
     ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter(TICKS)
     ax.xaxis.set_minor_formatter(NullFormatter())
     exponents = np.log2(x[x > 0])
     if len(x) <= 12 and np.allclose(exponents, np.round(exponents)):

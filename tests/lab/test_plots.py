@@ -102,6 +102,15 @@ class TestLines:
         for below, above in zip(extents, extents[1:], strict=False):
             assert below.y1 <= above.y0 + 1
 
+    def test_the_name_of_a_line_along_the_x_axis_is_not_struck_through_by_it(self):
+        figure = self.draw({"high": self.X, "low": [0, 0, 0, 0]})
+        axis_line = figure.axes[0].get_window_extent().y0
+        assert boxes(figure)["low"].y0 >= axis_line
+
+    def test_thousands_are_marked_on_both_axes(self):
+        figure = lines([0, 5000], {"a": [0, 90_000]}, x_quantity="text", x_unit="", quantity="work", unit="")
+        assert {"5,000", "80,000"} <= set(texts(figure))
+
     def test_names_stay_inside_the_picture(self):
         figure = self.draw({"a name that is rather long": self.X})
         (box,) = boxes(figure).values()

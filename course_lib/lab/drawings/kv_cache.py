@@ -57,7 +57,8 @@ def mask_grids(masks: Sequence[mx.array], titles: Sequence[str]) -> Figure:
     gap = 2.6  # cells between two masks: room for a title that is wider than its mask
     width = sum(array.shape[1] + gap for array in arrays)
     tallest = max(array.shape[0] for array in arrays)
-    figure, axis = new_figure(0.2 + 7.0 / width * (tallest + 3.2))
+    top = 1.1 * max(title.count("\n") + 1 for title in titles)
+    figure, axis = new_figure(0.2 + 7.0 / width * (tallest + 1.2 + top))
     left = gap / 2
     for array, title in zip(arrays, titles, strict=True):
         L, S = array.shape
@@ -70,7 +71,7 @@ def mask_grids(masks: Sequence[mx.array], titles: Sequence[str]) -> Figure:
         axis.text(left - 0.2, L / 2, f"L = {L}", ha="right", va="center", rotation=90, fontsize=10)
         left += S + gap
     axis.set_xlim(0, width)
-    axis.set_ylim(tallest + 1.2, -2)
+    axis.set_ylim(tallest + 1.2, -top)
     axis.set_aspect("equal")
     axis.axis("off")
     return figure
