@@ -21,7 +21,7 @@ COPIES := build/nbval
 STORE := $(CURDIR)/$(COPIES)/store
 
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test doctor notebooks clean distclean
+.PHONY: help setup lab test bench doctor notebooks clean distclean
 
 help:
 	@echo 'make lab         set up if needed, then open the course in JupyterLab'
@@ -29,6 +29,7 @@ help:
 	@echo 'make setup       set up only: .venv, packages, model, native kernels'
 	@echo '                   PYTHON=python3.12 chooses the Python, CUDA=1 adds MLX for NVIDIA GPUs'
 	@echo 'make test        set up if needed, then the unit tests and every notebook'
+	@echo 'make bench      the native kernels against stock mlx-lm and MLX (a few minutes); BENCH_ARGS="--help"'
 	@echo 'make doctor      say what works on this machine, and how to mend what does not'
 	@echo 'make notebooks   for authors: write notebooks/ from notebooks/source/'
 	@echo 'make clean       remove build/ and caches; your notebooks and progress stay'
@@ -50,6 +51,9 @@ test: setup
 	$(BIN)/course notebooks --copies $(COPIES)
 	COURSE_STORE='$(STORE)-starters' $(NBVAL) --nbval-lax $(COPIES)/starters
 	COURSE_STRICT=1 COURSE_STORE='$(STORE)-solutions' $(NBVAL) --nbval $(COPIES)/solutions
+
+bench: setup
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 # Not `doctor: setup`, nor $(BIN)/course: it must run where set-up failed half-way.
 doctor:

@@ -7,9 +7,6 @@ from course_lib.jupyter import keep_inside
 
 _seconds = defaultdict(float)
 
-# The native kernels are not part of set-up yet, so neither are their tests.
-collect_ignore = ["tests/kernels"]
-
 
 def pytest_configure(config):
     keep_inside()

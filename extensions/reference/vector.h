@@ -12,10 +12,11 @@
 #include <utility>
 
 // Bytes in a vector register. Wider than the machine's own would be split up and spilled; narrower
-// leaves lanes unused. 32 also where AVX-512 is present: it brings 32 registers of that size, and
-// 64-byte vectors waste half a vector where a row's length is an odd multiple of 64 weights.
+// leaves lanes unused.
 #ifndef VECTOR_BYTES
-#if defined(__AVX__)
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
 #define VECTOR_BYTES 32
 #else
 #define VECTOR_BYTES 16

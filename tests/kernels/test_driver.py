@@ -73,7 +73,7 @@ def test_clang_compiles_them_without_warnings_and_correctly():
 
 
 @pytest.mark.usefixtures("slow")
-@pytest.mark.parametrize("vector_bytes", [16, 64])
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 def test_other_widths_of_vectors(vector_bytes):
     flags = f"-DVECTOR_BYTES={vector_bytes} -Wno-psabi"
     kernels = ("quantized_matmul", "attention", "rope", "swiglu")

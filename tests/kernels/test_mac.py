@@ -26,7 +26,7 @@ def mlx_for_macs():
     """MLX's wheels for macOS, unpacked: a folder with mlx/include and mlx/lib."""
     minutes_long()
     if find_spec("ziglang") is None:
-        without(f"ziglang is not installed; {sys.executable} -m pip install ziglang")
+        without(f"ziglang is not installed; {sys.executable} -m pip install -e '.[test]'")
     folder = FOLDER / f"mlx-{version('mlx')}"
     if not (folder / "mlx/lib/libmlx.dylib").exists():
         wheels = FOLDER / "wheels"
