@@ -43,7 +43,15 @@ def test_there_are_three_points_however_slow_it_is(costs):
 def test_the_first_call_is_a_warm_up_that_does_not_count():
     asked = []
     affordable(SIZES, asked.append, calls=1, seconds=1)
-    assert asked == [1, 1]
+    assert asked == [1, 1, 1]
+
+
+def test_one_slow_moment_does_not_shorten_the_plot(monkeypatch):
+    seconds = iter([0.01, 0.09])
+    monkeypatch.setattr(module, "timed", lambda fn: Timed(fn(), next(seconds)))
+    assert affordable(SIZES, lambda size: None, calls=2, seconds=0.45) == [1, 2, 4, 8]
+    seconds = iter([0.09, 0.01])
+    assert affordable(SIZES, lambda size: None, calls=2, seconds=0.45) == [1, 2, 4, 8]
 
 
 def test_no_sizes_are_refused():
