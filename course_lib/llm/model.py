@@ -69,9 +69,12 @@ class Block:
         self, queries: mx.array, keys: mx.array, values: mx.array, mask: Mask, cache: Cache | None
     ) -> mx.array:
         """Attention of the new queries to all keys, cached and new -> [B, L, H * D]."""
-        if cache is not None:
-            keys, values = cache.update_and_fetch(keys, values)  # [B, H_kv, S, D]
-        out = self.parts.attention(queries, keys, values, scale=self.scale, mask=mask)
+        if attend := getattr(cache, "attend", None):
+            out = attend(queries, keys, values, scale=self.scale, attention=self.parts.attention)
+        else:
+            if cache is not None:
+                keys, values = cache.update_and_fetch(keys, values)  # [B, H_kv, S, D]
+            out = self.parts.attention(queries, keys, values, scale=self.scale, mask=mask)
         B, H, L, D = out.shape
         return out.transpose(0, 2, 1, 3).reshape(B, L, H * D)
 
@@ -120,6 +123,7 @@ class Model:
         tokens: mx.array,
         cache: list[Cache] | None = None,
         positions: int | Sequence[int] | mx.array | None = None,
+        rows: Sequence[int] | None = None,
     ) -> mx.array:
         """The logits for the token after each wanted position.
 
@@ -131,12 +135,14 @@ class Model:
                 index or a sequence [P] of them, the same for each row, negative ones counted from
                 the end; an array [B, P], each row its own. The projection is the largest matrix of
                 the model, and while a prompt is read only its last position is wanted: pass -1.
+            rows: which of the B rows to project; None for all. An engine's step has a row for each
+                token, and wants the logits after the last one of each request.
 
         Returns:
-            [B, P, V] in `dtype`.
+            [B, P, V] in `dtype`, with the wanted rows in place of B.
 
         Raises:
-            ValueError: tokens, cache or positions of a wrong shape.
+            ValueError: tokens, cache, positions or rows of a wrong shape.
         """
         self._check(tokens, cache)
         L = tokens.shape[1]
@@ -144,6 +150,7 @@ class Model:
         mask = attention_mask(cache[0] if cache else None, L)
         for block, layer_cache in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
             h = block.forward(h, mask, layer_cache)
+        h = _take_rows(h, rows)
         h = _take_positions(h, positions)  # [B, P, E]
         h = self.parts.rms_norm(h, self.norm, self.config.rms_norm_eps)
         return self.parts.linear(h, self.lm_head)
@@ -171,6 +178,15 @@ def attention_mask(cache: Cache | None, L: int) -> Mask:
     if inspect.Parameter.VAR_KEYWORD in kinds:
         return make_mask(L, return_array=False, window_size=None)
     return make_mask(L)
+
+
+def _take_rows(h: mx.array, rows: Sequence[int] | None) -> mx.array:
+    """h [B, L, E] -> [R, L, E]."""
+    if rows is None or list(rows) == list(range(h.shape[0])):
+        return h
+    if outside := [row for row in rows if not 0 <= row < h.shape[0]]:
+        raise ValueError(f"rows {outside} lie outside the {h.shape[0]} rows given")
+    return h[mx.array(list(rows), dtype=mx.int32)]
 
 
 def _take_positions(h: mx.array, positions: int | Sequence[int] | mx.array | None) -> mx.array:

@@ -87,7 +87,13 @@ class SwiGLU(Protocol):
 
 
 class Cache(Protocol):
-    """One layer's keys and values. May also have `make_mask(L)`, which returns the mask for L new tokens."""
+    """One layer's keys and values.
+
+    May also have `make_mask(L)`, which returns the mask for L new tokens; and `attend(queries, keys,
+    values, *, scale, attention)`, which takes up the new keys and values and returns the attention of
+    the new queries [B, H, L, D]. It is called instead of `update_and_fetch` and the attention part
+    (which it gets as `attention`), by caches whose rows need more than one call of it.
+    """
 
     offset: int | mx.array  # position of the next token; one a row [B] where rows differ
 

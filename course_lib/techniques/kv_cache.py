@@ -40,7 +40,7 @@ class ConcatKVCache:
         Raises:
             ValueError: the shapes or dtypes do not fit each other or what is held.
         """
-        _check_update(keys, values, self._keys, self._values)
+        check_update(keys, values, self._keys, self._values)
         if self._keys is not None:
             keys = mx.concatenate([self._keys, keys], axis=2)
             values = mx.concatenate([self._values, values], axis=2)
@@ -111,7 +111,7 @@ class KVCache:
         Raises:
             ValueError: the shapes or dtypes do not fit each other or what is held.
         """
-        _check_update(keys, values, self._keys, self._values)
+        check_update(keys, values, self._keys, self._values)
         end = self.offset + keys.shape[2]
         if end > self.capacity:
             self._grow(keys, values, end)
@@ -159,9 +159,13 @@ def _trimmed(n: int, offset: int) -> int:
     return min(n, offset)
 
 
-def _check_update(
-    keys: mx.array, values: mx.array, held_keys: mx.array | None, held_values: mx.array | None
+def check_update(
+    keys: mx.array,
+    values: mx.array,
+    held_keys: mx.array | None = None,
+    held_values: mx.array | None = None,
 ) -> None:
+    """Raises ValueError unless new keys and values fit each other and what a layer's cache holds."""
     if keys.ndim != 4 or values.ndim != 4 or keys.shape[:3] != values.shape[:3]:
         raise ValueError(
             f"keys {list(keys.shape)} and values {list(values.shape)} must be [B, H_kv, L, D], "

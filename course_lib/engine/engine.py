@@ -1,0 +1,334 @@
+"""The engine: many requests, one model, a step at a time.
+
+    engine = Engine(*load("smollm2-135m"))
+    request = engine.add("Once upon a time", max_tokens=20)
+    while engine.step():
+        pass
+    print(request.text)
+
+A step admits requests, runs the model once over the new tokens of all of them, chooses a token for each,
+and lets go of those that have finished. What a request says does not depend on who shares its steps: it
+samples from its own random stream, and where the model's kernels compute each row by itself
+(`course_lib.kernels` do, to the last bit) its logits are those it would have alone.
+
+One thread runs an engine: MLX evaluates an array only in the thread that made it. `AsyncEngine` is the
+front for many callers.
+"""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from course_lib.engine.config import EngineConfig
+from course_lib.engine.metrics import EngineMetrics, RequestMetrics, StepRecord
+from course_lib.engine.request import FinishReason, Request, RequestOutput
+from course_lib.engine.row_cache import RowCache
+from course_lib.engine.text_stream import TextStream
+from course_lib.llm.model import Model
+from course_lib.llm.prompt import Prompt, encode_prompt
+from course_lib.llm.sampling import SamplingParams
+from course_lib.techniques.batched_kv_cache import BatchedKVCache
+from course_lib.techniques.scheduling import Work, schedule_chunked, schedule_continuous
+
+
+class EngineClosed(RuntimeError):
+    """The engine was closed and takes no more requests."""
+
+
+class Engine:
+    """Serves requests from one model.
+
+    Args:
+        model, tokenizer: as `load` returns them.
+        config: its limits.
+        schedule: what a step works on, one of `techniques.scheduling` or your own; by default
+            `schedule_chunked` where the config has a budget of tokens, else `schedule_continuous`.
+        make_layer: makes one layer's batched cache.
+        clock: the time in seconds; a test's own, or a simulation's.
+
+    Attributes:
+        metrics (EngineMetrics): what all requests together have done.
+        running, waiting: the requests in work, and those that are not yet.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Any,
+        config: EngineConfig | None = None,
+        *,
+        schedule: Callable[..., list[Work]] | None = None,
+        make_layer: Callable[[], Any] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.config = config or EngineConfig()
+        self.model, self.tokenizer = model, tokenizer
+        self.clock = clock
+        self.metrics = EngineMetrics(self.config.max_num_seqs, self.config.step_history)
+        self.running: list[Request] = []
+        self.waiting: deque[Request] = deque()
+        budget = self.config.max_num_batched_tokens or self.config.long_prefill_token_threshold
+        self._schedule = schedule or (schedule_chunked if budget else schedule_continuous)
+        self._make_layer = make_layer or (lambda: BatchedKVCache(self.config.max_num_seqs))
+        self._cache = self._empty_cache()
+        self._ids = itertools.count()
+        self._closed = False
+        context = model.config.max_position_embeddings
+        self._max_len = min(self.config.max_model_len or context, context)
+
+    # --- requests ------------------------------------------------------------------------------------
+
+    def add(self, prompt: Prompt, **options: Any) -> Request:
+        """Take a request: `make_request`, then `submit`."""
+        return self.submit(self.make_request(prompt, **options))
+
+    def make_request(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int = 256,
+        stop: str | Sequence[str] = (),
+        stop_tokens: Iterable[int] | None = None,
+        arrival_time: float | None = None,
+        on_output: Callable[[RequestOutput], Any] | None = None,
+        **sampling: Any,
+    ) -> Request:
+        """Check what is asked, and make the request. Any thread may call this.
+
+        Args:
+            prompt: text, messages or token ids, as for `generate`.
+            max_tokens: most tokens to generate, a stop token included. Fewer if the context fills up.
+            stop: strings that end the text where they come up; they are not part of it.
+            stop_tokens: ids that end it; None for the model's own, () for none.
+            arrival_time: by the engine's clock; None for now. Later: it waits until then.
+            on_output: called with each `RequestOutput` of this request.
+            **sampling: temperature, top_p, min_p, seed.
+
+        Raises:
+            ValueError: an empty prompt, one that leaves no room for an answer or has ids outside the
+                vocabulary; max_tokens below 1; an empty stop string; unknown or bad sampling parameters.
+            EngineClosed: after `close`.
+        """
+        if self._closed:
+            raise EngineClosed("this engine is closed and takes no more requests; make a new one")
+        if type(max_tokens) is not int or max_tokens < 1:
+            raise ValueError(f"max_tokens={max_tokens!r}; wanted an integer, at least 1")
+        stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        if not all(isinstance(text, str) and text for text in stop):
+            raise ValueError(f"stop={list(stop)!r}; wanted strings of at least one character")
+        if on_output is not None and not callable(on_output):
+            raise ValueError(f"on_output={on_output!r}; wanted a function of one RequestOutput")
+        params = SamplingParams.from_options(sampling)
+        ids = encode_prompt(self.tokenizer, prompt, self.model.config)
+        if len(ids) >= self._max_len:
+            raise ValueError(
+                f"the prompt has {len(ids)} tokens; this engine takes {self._max_len} for prompt and answer "
+                "together (max_model_len); shorten the prompt"
+            )
+        return Request(
+            id=next(self._ids),
+            prompt=ids,
+            max_tokens=min(max_tokens, self._max_len - len(ids)),
+            sampling=params,
+            stop_tokens=frozenset(self.tokenizer.eos_token_ids if stop_tokens is None else stop_tokens),
+            stream=TextStream(self.tokenizer, stop),
+            metrics=RequestMetrics(self.clock() if arrival_time is None else arrival_time),
+            on_output=on_output,
+        )
+
+    def submit(self, request: Request) -> Request:
+        """Put a request behind those that came before it, by arrival time.
+
+        Raises:
+            EngineClosed: after `close`.
+        """
+        if self._closed:
+            raise EngineClosed("this engine is closed and takes no more requests; make a new one")
+        place = len(self.waiting)
+        while place and self.waiting[place - 1].metrics.arrival_time > request.metrics.arrival_time:
+            place -= 1
+        self.waiting.insert(place, request)
+        return request
+
+    def cancel(self, request: Request) -> bool:
+        """End a request now, waiting or running. Returns False if it has ended already.
+
+        Its text up to here stays readable; it gets a last output with finish_reason "cancelled".
+        """
+        if request.finished:
+            return False
+        self._report(RequestOutput(request, request.stream.finish(), None, "cancelled"))
+        return True
+
+    def close(self) -> None:
+        """Cancel all that is left, give the cache back, and take no more requests."""
+        self._closed = True
+        for request in [*self.running, *self.waiting]:
+            self.cancel(request)
+
+    # --- work ----------------------------------------------------------------------------------------
+
+    @property
+    def has_unfinished(self) -> bool:
+        return bool(self.running or self.waiting)
+
+    @property
+    def next_arrival(self) -> float | None:
+        """When the next waiting request comes, by the clock; None if none waits."""
+        return self.waiting[0].metrics.arrival_time if self.waiting else None
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the cache that requests use. Returns to 0 when all have ended."""
+        return self._cache.nbytes_used
+
+    def step(self) -> list[RequestOutput]:
+        """Run the model once. Returns what came of it: an output for each request that got a token.
+
+        Nothing is done while nobody runs and nobody has arrived. (A step that only read pieces of
+        prompts returns an empty list, too: ask `has_unfinished`.)
+
+        Raises:
+            Exception: whatever the schedule or a part of the model raised. All requests that run or have
+                arrived end with finish_reason "error"; those that come later are served.
+        """
+        start = self.clock()
+        arrived = [r for r in self.waiting if r.metrics.arrival_time <= start]
+        if not (self.running or arrived):
+            return []
+        try:
+            work = self._schedule(arrived, self.running, self.config)
+            self._check(work, arrived)
+            self._admit(work, start)
+            step = self._cache.prepare(work)
+            tokens = self._choose(step)
+        except Exception as error:
+            self._fail(error, arrived)
+            raise
+        for request, count in work:
+            request.num_computed_tokens += count
+        now = self.clock()
+        outputs = []
+        for request, token in zip(step.sampled, tokens, strict=True):
+            request.metrics.token_times.append(now)
+            outputs.append(request.take(token))
+        for output in outputs:
+            self._report(output, now)
+        self.metrics.count_step(
+            StepRecord(
+                start=start,
+                seconds=now - start,
+                work=tuple((request.id, count) for request, count in work),
+                num_generated=len(tokens),
+                num_waiting=sum(r.metrics.arrival_time <= start for r in self.waiting),
+                cache_bytes=self.cache_bytes,
+            )
+        )
+        return outputs
+
+    def run(self, sleep: Callable[[float], Any] = time.sleep) -> None:
+        """Step until every request has ended, sleeping until the next one arrives where none is there."""
+        while self.has_unfinished:
+            if not self.running and (wait := self.next_arrival - self.clock()) > 0:
+                sleep(wait)
+            self.step()
+
+    def generate(self, prompts: Iterable[Prompt], **options: Any) -> list[str]:
+        """The texts for some prompts, in their order. Options and errors as for `make_request`."""
+        requests = [self.make_request(prompt, **options) for prompt in prompts]
+        for request in requests:
+            self.submit(request)
+        self.run()
+        for request in requests:
+            if request.error:
+                raise request.error
+        return [request.text for request in requests]
+
+    # --- the parts of a step -------------------------------------------------------------------------
+
+    def _empty_cache(self) -> RowCache:
+        return RowCache(self._make_layer, len(self.model.blocks))
+
+    def _check(self, work: Sequence[Work], arrived: Sequence[Request]) -> None:
+        """A schedule may be a learner's: what it returns must be possible."""
+        known = {id(request) for request in [*self.running, *arrived]}
+        chosen = [id(request) for request, _ in work]
+        joining = sum(id(request) not in {id(r) for r in self.running} for request, _ in work)
+        wrong = None
+        if not work:
+            wrong = "no work, though requests are there"
+        elif len(set(chosen)) < len(chosen):
+            wrong = "the same request twice"
+        elif not known.issuperset(chosen):
+            wrong = "a request that neither runs nor has arrived"
+        elif len(self.running) + joining > self.config.max_num_seqs:
+            wrong = f"{len(self.running) + joining} requests, with max_num_seqs={self.config.max_num_seqs}"
+        elif bad := [n for request, n in work if not 1 <= n <= request.num_new_tokens]:
+            wrong = f"{bad[0]} tokens of a request that has fewer, or less than one"
+        if wrong:
+            raise ValueError(f"the schedule returned {wrong}")
+
+    def _admit(self, work: Sequence[Work], now: float) -> None:
+        for request, _ in work:
+            if request.metrics.scheduled_time is None:
+                request.metrics.scheduled_time = now
+            if request not in self.running:
+                self.waiting.remove(request)
+                self.running.append(request)
+                self._cache.join(request)
+
+    def _choose(self, step: Any) -> list[int]:
+        """Run the model, and choose a token for each request that gets one."""
+        logits = self.model(step.tokens, step.layers, rows=step.last or [0])[:, 0]  # [P, V]
+        if not step.sampled:  # only pieces of prompts: the logits are nobody's, the cache is what counts
+            mx.eval(logits)
+            return []
+        greedy = mx.argmax(logits, axis=-1)
+        drawn = {
+            row: request.sampler(logits[row : row + 1])
+            for row, request in enumerate(step.sampled)
+            if request.sampling.temperature > 0
+        }
+        mx.eval(greedy, *drawn.values())
+        tokens = greedy.tolist()
+        for row, token in drawn.items():
+            tokens[row] = token.item()
+        return tokens
+
+    def _report(self, output: RequestOutput, now: float | None = None) -> None:
+        """Tell whoever listens, and let go of a request that has ended."""
+        request = output.request
+        if output.finish_reason:
+            self._end(request, output.finish_reason, now)
+        if request.on_output:
+            try:
+                request.on_output(output)
+            except Exception as error:  # a listener's fault is its own request's alone
+                request.error = error
+                if not request.finished:
+                    self._end(request, "error", now)
+
+    def _end(self, request: Request, reason: FinishReason, now: float | None = None) -> None:
+        request.finish_reason = reason
+        request.metrics.finish_time = self.clock() if now is None else now
+        self.metrics.count_end(reason)
+        if request in self.running:
+            self.running.remove(request)
+            self._cache.leave(request)
+        elif request in self.waiting:
+            self.waiting.remove(request)
+
+    def _fail(self, error: Exception, arrived: Sequence[Request]) -> None:
+        """A step broke off: some layers have taken up its tokens, some not, so nobody's cache is whole.
+
+        Who waits ends, too: the next step might break off in the same way, for ever.
+        """
+        failed, self.running = {*self.running, *arrived}, []
+        self._cache = self._empty_cache()
+        for request in sorted(failed, key=lambda r: r.id):
+            request.error = error
+            self._report(RequestOutput(request, request.stream.finish(), None, "error"))

@@ -1,0 +1,100 @@
+"""The front: many callers at once, each hears its own, and those who leave are forgotten."""
+
+import asyncio
+
+import pytest
+from engine.lone import lone_tokens
+
+from course_lib.engine import AsyncEngine, Engine, EngineClosed, EngineConfig
+
+PROMPT = [5, 9, 77, 130]
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 60))
+
+
+async def tokens(front, prompt, **options):
+    return [output.token async for output in front.generate(prompt, stop_tokens=(), **options)]
+
+
+def test_many_callers_each_hear_their_own(tiny):
+    async def main():
+        async with AsyncEngine(Engine(tiny.model, tiny.tokenizer, EngineConfig(max_num_seqs=3))) as front:
+            return await asyncio.gather(*(tokens(front, [20 + i, 7], max_tokens=3 + i) for i in range(8)))
+
+    for i, said in enumerate(run(main())):
+        assert said == lone_tokens(tiny.model, [20 + i, 7], 3 + i)
+
+
+def test_who_stops_listening_frees_the_row(tiny):
+    async def main():
+        engine = Engine(tiny.model, tiny.tokenizer)
+        async with AsyncEngine(engine) as front:
+            outputs = front.generate(PROMPT, max_tokens=100, stop_tokens=())
+            async for _ in outputs:
+                break
+            await outputs.aclose()
+            task = asyncio.create_task(tokens(front, PROMPT, max_tokens=100))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            said = await tokens(front, PROMPT, max_tokens=4)
+            while engine.has_unfinished:
+                await asyncio.sleep(0.01)
+            return said, dict(engine.metrics.num_finished), engine.cache_bytes
+
+    said, finished, cache_bytes = run(main())
+    assert said == lone_tokens(tiny.model, PROMPT, 4)
+    assert finished == {"cancelled": 2, "length": 1} and cache_bytes == 0
+
+
+def test_bad_requests_and_closed_engines_raise_where_they_are_called(tiny):
+    async def main():
+        front = AsyncEngine(Engine(tiny.model, tiny.tokenizer))
+        front.start()
+        with pytest.raises(ValueError, match="the prompt is empty"):
+            await tokens(front, "")
+        with pytest.raises(ValueError, match="max_tokens=0"):
+            await tokens(front, PROMPT, max_tokens=0)
+        await front.close()
+        with pytest.raises(EngineClosed):
+            await tokens(front, PROMPT)
+
+    run(main())
+
+
+def test_closing_cancels_or_finishes(tiny):
+    async def main(finish):
+        front = AsyncEngine(Engine(tiny.model, tiny.tokenizer))
+        front.start()
+        task = asyncio.create_task(reasons(front))
+        while not front.engine.metrics.num_generated:
+            await asyncio.sleep(0.005)
+        await front.close(finish)
+        return await task
+
+    async def reasons(front):
+        return [o.finish_reason async for o in front.generate(PROMPT, max_tokens=60, stop_tokens=())]
+
+    assert run(main(finish=False))[-1] == "cancelled"
+    assert run(main(finish=True)) == [None] * 59 + ["length"]
+
+
+def test_a_failing_step_reaches_its_callers_and_the_next_go_on(tiny, caplog):
+    broken = [True]
+
+    class Failing(Engine):
+        def _choose(self, step):
+            if broken[0]:
+                raise FloatingPointError("a part failed")
+            return super()._choose(step)
+
+    async def main():
+        async with AsyncEngine(Failing(tiny.model, tiny.tokenizer)) as front:
+            with pytest.raises(FloatingPointError):
+                await tokens(front, PROMPT, max_tokens=3)
+            broken[0] = False
+            return await tokens(front, PROMPT, max_tokens=3)
+
+    assert run(main()) == lone_tokens(tiny.model, PROMPT, 3)
+    assert "a step of the engine failed" in caplog.text
