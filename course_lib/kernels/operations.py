@@ -45,7 +45,7 @@ def quantized_matmul(
         ValueError: a shape, dtype, group_size or bits that is not as above.
         NotBuilt: the kernels are not built.
     """
-    return extension().quantized_matmul(x, w, scales, biases, group_size, bits, stream)
+    return extension().quantized_matmul(x, (w, scales, biases, group_size, bits), stream)
 
 
 def scaled_dot_product_attention(

@@ -29,29 +29,28 @@ def cpu_parts():
 
 @cache
 def _parts(ext):
+    from course_lib.kernels.fusions import fits, native_fusions
     from course_lib.llm.parts import Parts, mlx_attention, mlx_linear, mlx_rms_norm, mlx_rope, mlx_swiglu
-    from course_lib.llm.weights import QuantizedWeight
-
-    # What a weight looks like to the kernel, narrowed once: None where the kernel does not serve it.
+    # What a weight looks like to the kernel, its scales narrowed once; None where the kernel does not take it.
     known = WeakKeyDictionary()
 
-    def arguments(weight):
-        supported = (
-            isinstance(weight, QuantizedWeight) and weight.bits in (4, 8) and weight.group_size in (32, 64, 128)
-        )
-        if not supported:
-            return None
-        scales, biases = narrow_scales(weight.scales, weight.biases)
-        return weight.weight, scales, biases, weight.group_size, weight.bits
+    def packed(weight):
+        try:
+            return known[weight]
+        except KeyError:
+            pass
+        arguments = None
+        if fits(weight):
+            scales, biases = narrow_scales(weight.scales, weight.biases)
+            arguments = weight.weight, scales, biases, weight.group_size, weight.bits
+        known[weight] = arguments
+        return arguments
 
     def linear(x, weight):
-        try:
-            packed = known[weight]
-        except KeyError:
-            packed = known[weight] = arguments(weight)
-        if packed is None or x.dtype != mx.float32:
+        arguments = packed(weight)
+        if arguments is None or x.dtype != mx.float32:
             return mlx_linear(x, weight)
-        out = ext.quantized_matmul(x, *packed)
+        out = ext.quantized_matmul(x, arguments)
         return out if weight.bias is None else out + weight.bias
 
     def attention(queries, keys, values, *, scale, mask):
@@ -78,5 +77,6 @@ def _parts(ext):
         return ext.swiglu(gate, up)
 
     return replace(
-        Parts(), linear=linear, attention=attention, rms_norm=rms_norm, rope=rope, swiglu=swiglu
-    )
+        Parts(), linear=linear, attention=attention, rms_norm=rms_norm, rope=rope, swiglu=swiglu,
+        fusions=native_fusions(ext, packed),
+    )  # fmt: skip

@@ -82,7 +82,7 @@ void rotate(const float* x, ptrdiff_t x_head, float* out, ptrdiff_t out_head, co
       }
     }
   }
-  for (int h = 0; h < size.heads; h++) {
+  for (int h = 0; h < size.heads && out != x; h++) {
     std::copy(x + h * x_head + size.dims, x + h * x_head + size.D, out + h * out_head + size.dims);
   }
 }

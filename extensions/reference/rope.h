@@ -24,7 +24,7 @@ struct RopeStrides {
 // Turns each pair of features by an angle proportional to the token's position.
 //
 //   x          [B, H, L, D]
-//   out        [B, H, L, D]; not x
+//   out        [B, H, L, D]; may be x where `to` is `from`
 //   positions  [B]: where the first token of each row stands
 //   speeds     [dims / 2]: radians that a pair turns by from one position to the next
 //

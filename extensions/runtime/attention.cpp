@@ -37,7 +37,9 @@ class Attention final : public CpuPrimitive {
   }
 
  protected:
-  void eval(const std::vector<mx::array>& inputs, mx::array& out, mx::cpu::CommandEncoder& encoder) override {
+  void eval(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs,
+            mx::cpu::CommandEncoder& encoder) override {
+    mx::array& out = outputs[0];
     const mx::array &q = inputs[0], &k = inputs[1], &v = inputs[2];
     const int B = q.shape(0), H = q.shape(1), L = q.shape(2), D = q.shape(3);
     // In memory [B, L, H, D]: the model's next step joins the heads of a token, which then costs no copy.

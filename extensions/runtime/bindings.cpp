@@ -1,7 +1,9 @@
 // The operations as Python functions. course_lib.kernels gives them their names and documentation.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
 
 #include "operations.h"
 #include "thread_pool.h"
@@ -10,14 +12,18 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 NB_MODULE(_ext, m) {
-  m.def("quantized_matmul", &course::quantized_matmul, "x"_a, "w"_a, "scales"_a, "biases"_a, "group_size"_a,
-        "bits"_a, "stream"_a = nb::none());
+  m.def("quantized_matmul", &course::quantized_matmul, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("attention", &course::attention, "queries"_a, "keys"_a, "values"_a, "scale"_a, "causal"_a,
         "mask"_a.none(), "stream"_a = nb::none());
   m.def("rms_norm", &course::rms_norm, "x"_a, "weight"_a, "eps"_a, "stream"_a = nb::none());
   m.def("rope", &course::rope, "x"_a, "dims"_a, "traditional"_a, "base"_a.none(), "scale"_a, "offset"_a,
         "freqs"_a.none(), "stream"_a = nb::none());
   m.def("swiglu", &course::swiglu, "gate"_a, "up"_a, "stream"_a = nb::none());
+  m.def("project", &course::project, "x"_a, "norm"_a, "eps"_a, "q"_a, "k"_a, "v"_a, "head_dim"_a, "traditional"_a,
+        "base"_a, "scale"_a, "offset"_a, "stream"_a = nb::none());
+  m.def("add_matmul", &course::add_matmul, "residual"_a, "x"_a, "weight"_a, "stream"_a = nb::none());
+  m.def("feed_forward", &course::feed_forward, "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a,
+        "stream"_a = nb::none());
   m.def("threads", [] { return course::shared_pool()->workers(); });
   m.def("set_threads", &course::set_threads, "threads"_a);
 }

@@ -25,7 +25,7 @@ class CpuPrimitive : public mx::Primitive {
   explicit CpuPrimitive(mx::Stream stream) : Primitive(stream) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    eval(inputs, outputs[0], mx::cpu::get_command_encoder(stream()));
+    eval(inputs, outputs, mx::cpu::get_command_encoder(stream()));
   }
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
@@ -33,7 +33,8 @@ class CpuPrimitive : public mx::Primitive {
   }
 
  protected:
-  virtual void eval(const std::vector<mx::array>& inputs, mx::array& out, mx::cpu::CommandEncoder& encoder) = 0;
+  virtual void eval(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs,
+                    mx::cpu::CommandEncoder& encoder) = 0;
 
   // Room for a result whose elements lie in order.
   static void allocate(mx::array& out) { out.set_data(mx::allocator::malloc(out.nbytes())); }

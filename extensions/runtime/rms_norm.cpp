@@ -21,7 +21,9 @@ class RmsNorm final : public CpuPrimitive {
   }
 
  protected:
-  void eval(const std::vector<mx::array>& inputs, mx::array& out, mx::cpu::CommandEncoder& encoder) override {
+  void eval(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs,
+            mx::cpu::CommandEncoder& encoder) override {
+    mx::array& out = outputs[0];
     allocate(out);
     if (out.size() == 0) return;
     const Rows x = rows(inputs[0], encoder);

@@ -1,35 +1,13 @@
 #include "../reference/rope.h"
 
-#include <cmath>
-#include <map>
-#include <mutex>
-#include <tuple>
-
 #include "arguments.h"
 #include "cpu_primitive.h"
-#include "mlx/ops.h"
 #include "operations.h"
 #include "thread_pool.h"
 
 namespace course {
 
 namespace {
-
-using Speeds = std::shared_ptr<const std::vector<double>>;
-
-// Radians a position, for each pair of features. Every layer asks for the same ones, so they are kept.
-Speeds speeds_of(int dims, float base, float scale) {
-  static std::mutex lock;
-  static std::map<std::tuple<int, float, float>, Speeds> kept;
-  std::lock_guard guard(lock);
-  Speeds& speeds = kept[{dims, base, scale}];
-  if (!speeds) {
-    auto made = std::make_shared<std::vector<double>>(dims / 2);
-    for (int i = 0; i < dims / 2; i++) (*made)[i] = scale * std::pow(static_cast<double>(base), -2.0 * i / dims);
-    speeds = made;
-  }
-  return speeds;
-}
 
 class Rope final : public CpuPrimitive {
  public:
@@ -47,10 +25,13 @@ class Rope final : public CpuPrimitive {
   }
 
  protected:
-  void eval(const std::vector<mx::array>& inputs, mx::array& out, mx::cpu::CommandEncoder& encoder) override {
-    // [B, H, L, D] where features are neighbours is read as it lies, and the result laid out like it.
-    mx::array x = inputs[0];
-    const bool as_it_lies = x.ndim() == 4 && x.flags().contiguous && x.strides(3) == 1;
+  void eval(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs,
+            mx::cpu::CommandEncoder& encoder) override {
+    mx::array &out = outputs[0], x = inputs[0];
+    // [B, H, L, D] where features are neighbours is read as it lies, and the result laid out like it. Not
+    // where x is broadcast: its rows are one in memory, and differ once they are turned.
+    const bool as_it_lies =
+        x.ndim() == 4 && x.flags().contiguous && x.data_size() == x.size() && x.strides(3) == 1;
     if (!as_it_lies) x = in_order(x, encoder);
     if (as_it_lies) {
       out.set_data(mx::allocator::malloc(out.nbytes()), x.data_size(), x.strides(), x.flags());
@@ -64,27 +45,18 @@ class Rope final : public CpuPrimitive {
                                     ? RopeStrides{x.strides(0), x.strides(1), x.strides(2)}
                                     : RopeStrides{ptrdiff_t(size.heads) * size.tokens * size.D,
                                                   ptrdiff_t(size.tokens) * size.D, size.D};
-
-    const int32_t* offsets = nullptr;  // one, or one a row
-    ptrdiff_t offset_stride = 0;
-    if (!offset_) {
-      const mx::array& a = inputs[1];
-      offsets = a.data<int32_t>();
-      offset_stride = a.size() == 1 ? 0 : a.strides(0);
-    }
+    const Positions positions = offset_ ? Positions(*offset_) : Positions(inputs[1]);
     const float* freqs = nullptr;
     if (!speeds_) freqs = in_order(inputs.back(), encoder).data<float>();
 
-    encoder.dispatch([=, x = x.data<float>(), y = out.data<float>(), speeds = speeds_, offset = offset_,
-                      scale = scale_, traditional = traditional_, pool = shared_pool()]() mutable {
-      std::vector<int32_t> positions(size.batch);
-      for (int b = 0; b < size.batch; b++) positions[b] = offset ? *offset : offsets[b * offset_stride];
+    encoder.dispatch([=, x = x.data<float>(), y = out.data<float>(), speeds = speeds_, scale = scale_,
+                      traditional = traditional_, pool = shared_pool()]() mutable {
       if (freqs != nullptr) {
         auto given = std::make_shared<std::vector<double>>(size.dims / 2);
         for (int i = 0; i < size.dims / 2; i++) (*given)[i] = static_cast<double>(scale) / freqs[i];
         speeds = given;
       }
-      rope(x, strides, y, strides, size, positions.data(), speeds->data(), traditional, *pool);
+      rope(x, strides, y, strides, size, positions.of_rows(size.batch).data(), speeds->data(), traditional, *pool);
     });
   }
 
@@ -99,8 +71,7 @@ class Rope final : public CpuPrimitive {
 }  // namespace
 
 mx::array rope(const mx::array& x, int dims, bool traditional, std::optional<float> base, float scale,
-               const std::variant<int, mx::array>& offset, const std::optional<mx::array>& freqs,
-               mx::StreamOrDevice where) {
+               const Offset& offset, const std::optional<mx::array>& freqs, mx::StreamOrDevice where) {
   static const char* const name = "rope";
   const mx::Stream stream = cpu_stream(name, where);
   expect_float32(name, "x", x);
@@ -114,18 +85,7 @@ mx::array rope(const mx::array& x, int dims, bool traditional, std::optional<flo
                       : "neither base nor freqs is given; wanted one of them");
   }
   std::vector<mx::array> inputs{x};
-  std::optional<int> number;
-  if (const int* position = std::get_if<int>(&offset)) {
-    number = *position;
-  } else {
-    const mx::array& rows = std::get<mx::array>(offset);
-    const bool one = rows.ndim() == 0 || (rows.ndim() == 1 && (rows.shape(0) == 1 || rows.shape(0) == x.shape(0)));
-    if (!one || !mx::issubdtype(rows.dtype(), mx::integer)) {
-      refuse(name, "offset is " + describe(rows) + " and x " + describe(x) +
-                       "; wanted an integer, or integers [B] = [" + std::to_string(x.shape(0)) + "]");
-    }
-    inputs.push_back(mx::astype(rows, mx::int32, stream));
-  }
+  const std::optional<int> number = checked_offset(name, x, offset, inputs, stream);
   if (freqs) {
     expect_float32(name, "freqs", *freqs);
     if (freqs->ndim() != 1 || freqs->shape(0) != dims / 2) {

@@ -17,7 +17,9 @@ class SwiGLU final : public CpuPrimitive {
   bool is_equivalent(const mx::Primitive&) const override { return true; }
 
  protected:
-  void eval(const std::vector<mx::array>& inputs, mx::array& out, mx::cpu::CommandEncoder& encoder) override {
+  void eval(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs,
+            mx::cpu::CommandEncoder& encoder) override {
+    mx::array& out = outputs[0];
     allocate(out);
     if (out.size() == 0) return;
     const Rows gate = rows(inputs[0], encoder), up = rows(inputs[1], encoder);

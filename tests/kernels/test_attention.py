@@ -225,6 +225,11 @@ def test_bad_input_is_refused_with_what_was_given_and_wanted(arguments, message)
         scaled_dot_product_attention(q, k, v, scale=1.0, mask=mask)
 
 
+def test_a_gpu_is_refused():
+    with pytest.raises(ValueError, match=r"this kernel runs on the CPU.*stream=mx\.cpu"):
+        scaled_dot_product_attention(Q, KV, KV, scale=1.0, stream=mx.gpu)
+
+
 def test_half_precision_masks_are_added_too():
     q, k, v = inputs(13, 1, 2, 2, 3, 20, 16)
     mask = normal(14, 3, 20).astype(mx.bfloat16)

@@ -1,5 +1,6 @@
 """Building: only when something changed, and never without saying what is missing."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -51,11 +52,31 @@ def test_every_source_counts(own_sources):
     assert built() is None
 
 
-@pytest.mark.parametrize("what", ["host_cpu", "version"])
-def test_another_processor_or_mlx_needs_another_build(what, monkeypatch):
+@pytest.mark.parametrize("what", ["host_cpu", "identity", "version"])
+def test_another_processor_compiler_or_nanobind_needs_another_build(what, monkeypatch):
     assert built() is not None
     monkeypatch.setattr(building, what, lambda *_: "another")
     assert built() is None
+
+
+def test_another_mlx_needs_another_build(monkeypatch):
+    class Other:
+        version = "0.1.0"
+        locate_file = staticmethod(building.distribution("mlx").locate_file)
+
+    monkeypatch.setattr(building, "distribution", lambda _: Other)
+    assert built() is None
+
+
+def test_a_folder_named_mlx_beside_the_script_changes_nothing(tmp_path):
+    (tmp_path / "mlx").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text("from course_lib.kernels import self_test\nprint(self_test())\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ran = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "agree with MLX's" in ran.stdout, ran.stderr
 
 
 def test_a_missing_compiler_is_named_with_the_command_that_mends_it(monkeypatch):

@@ -100,6 +100,29 @@ def test_a_row_is_the_same_to_the_last_bit_whatever_shares_its_batch(bits, K):
         assert same_bits(quantized_matmul(x[rows], *weight, 32, bits), together[rows])
 
 
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 2**31), st.integers(2, 50), st.integers(1, 80), st.integers(1, 6), GROUPS, BITS, DTYPES, st.data())
+def test_any_rows_are_the_same_to_the_last_bit_alone(seed, M, N, groups, group_size, bits, dtype, data):
+    weight = packed(seed, N, groups * group_size, group_size, bits, dtype)
+    x = activations(seed, M, groups * group_size)
+    begin = data.draw(st.integers(0, M - 1))
+    rows = slice(begin, data.draw(st.integers(begin + 1, M)))
+    together = quantized_matmul(x, *weight, group_size, bits)
+    assert same_bits(quantized_matmul(x[rows], *weight, group_size, bits), together[rows])
+
+
+def test_operations_on_several_streams_at_once_do_not_disturb_each_other():
+    weight = packed(11, 300, 576, 32, 4, mx.float16)
+    x = activations(11, 3, 20, 576)
+    expected = [quantized_matmul(x[i], *weight, 32, 4) for i in range(3)]
+    mx.eval(x, weight, expected)
+    streams = [mx.new_stream(mx.cpu) for _ in range(3)]
+    for _ in range(20):
+        outs = [quantized_matmul(x[i], *weight, 32, 4, stream=streams[i]) for i in range(3)]
+        mx.eval(outs)
+        assert all(same_bits(out, want) for out, want in zip(outs, expected, strict=True))
+
+
 def test_the_number_of_threads_changes_nothing():
     weight, before = packed(6, 700, 576, 32, 4, mx.float16), threads()
     x = activations(6, 9, 576)

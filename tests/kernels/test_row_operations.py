@@ -137,6 +137,15 @@ def test_rope_of_any_strides_keeps_values_and_shape():
     assert (np.array(rope(x.transpose(0, 2, 1, 3), 64, base=1e4) * 2) == 2 * np.array(rope(mx.contiguous(x.transpose(0, 2, 1, 3)), 64, base=1e4))).all()
 
 
+def test_rope_of_one_row_that_stands_for_several():
+    x = normal(7, 1, 1, 5, 64)
+    starts = mx.array([0, 40, 900])
+    out = rope(mx.broadcast_to(x, (3, 2, 5, 64)), 64, base=1e4, offset=starts)
+    for b in range(3):
+        for h in range(2):
+            assert same_bits(out[b, h], rope(x, 64, base=1e4, offset=starts[b].item())[0, 0])
+
+
 def test_rope_of_a_token_is_the_same_to_the_last_bit_alone():
     x = normal(4, 2, 9, 60, 64)
     whole = rope(x, 64, base=1e5, offset=3)
@@ -171,6 +180,20 @@ X = mx.zeros((2, 3, 4, 8))
 def test_rope_refuses_bad_input(x, dims, options, message):
     with pytest.raises(ValueError, match=f"rope: .*{message}"):
         rope(x, dims, **options)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda where: rms_norm(X, mx.ones((8,)), 1e-5, stream=where),
+        lambda where: rope(X, 8, base=1e4, stream=where),
+        lambda where: swiglu(X, X, stream=where),
+    ],
+)
+def test_a_gpu_is_refused(call):
+    mx.eval(call(mx.cpu))
+    with pytest.raises(ValueError, match=r"this kernel runs on the CPU.*stream=mx\.cpu"):
+        call(mx.gpu)
 
 
 # swiglu
