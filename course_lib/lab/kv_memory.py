@@ -92,7 +92,8 @@ def cache_size_bars(
         note = "" if fits else f"  (context {shape.context:,})"
         axis.annotate(
             bytes_text(size) + note, (size / scale, row), xytext=(5, 0), textcoords="offset points",
-            va="center", fontsize=11,
+            va="center", fontsize=11, zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # the limit's line passes behind
         )  # fmt: skip
     axis.set_yticks(range(len(shapes)), [f"{name}  {shapes[name].kind}" for name in shapes])
     for label, shape in zip(axis.get_yticklabels(), shapes.values(), strict=True):
@@ -107,9 +108,12 @@ def cache_size_bars(
     axis.set_title(f"KV cache of {texts} of {tokens:,} tokens, {_width(bytes_per_value)}")
     if limit is not None and limit < 1.28 * largest:
         axis.axvline(limit / scale, color=GREY, linestyle="--")
+        axis.set_ylim(len(shapes) + 0.3, -0.5)  # a row of its own for the line's name
+        on_the_right = limit < largest  # where there is room for it
         axis.annotate(
-            f"this machine's memory: {bytes_text(limit)}", (limit / scale, len(shapes) - 0.6), xytext=(-5, 0),
-            textcoords="offset points", ha="right", fontsize=10, color=GREY,
+            f"this machine's memory: {bytes_text(limit)}", (limit / scale, len(shapes) - 0.1),
+            xytext=(5 if on_the_right else -5, 0), textcoords="offset points", va="center",
+            ha="left" if on_the_right else "right", fontsize=11, color=GREY,
         )  # fmt: skip
     return figure
 

@@ -167,7 +167,7 @@ def _read(answer, t, cuts, B=1):
             "updated_twice",
         )
         t.close(
-            f"cached_attention(x, layer, cache), step {number}: {L} tokens after {at}",
+            f"cached_attention(x, layer, cache), step {number}: {L} token{'s' * (L > 1)} after {at}",
             given,
             wanted[:, at : at + L],
             mistakes=_mistakes(x[:, : at + L], layer, cuts[:number]),
