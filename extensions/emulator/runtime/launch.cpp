@@ -154,6 +154,7 @@ void Launch::run_thread(Thread& thread) {
   }
   running = &thread;
   thread.fiber->enter();
+  settle();
   running = nullptr;
   if (thread.state == Thread::DONE) {
     idle_fibers_.push_back(thread.fiber);

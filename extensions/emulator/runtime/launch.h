@@ -50,8 +50,17 @@ class Launch {
   void check_order(Region& region, const char* address, unsigned bytes, bool write, bool atomic, uint16_t site);
   bool ordered(const Region& region, const Mark& before, const Mark& now) const;
   void report_race(const Region& region, std::size_t offset, const Mark& before, bool before_write, const Mark& now,
-                   bool write, unsigned bytes);
+                   bool write, const char* address, unsigned bytes);
+  void settle();
 
+  // Two unordered writes. If the second leaves the bytes as they are, both wrote the same and nothing is wrong.
+  struct DoubleWrite {
+    Finding finding;
+    const char* address;
+    std::string bytes;
+  };
+
+  std::vector<DoubleWrite> unsettled_;
   std::vector<void*> buffers_;
   std::vector<Region*> buffer_regions_;
   std::map<const void*, Region*> variables_;  // of threadgroup memory

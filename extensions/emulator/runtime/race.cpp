@@ -2,8 +2,10 @@
 //
 // Two accesses race if one of them writes, not both are atomic, and no barrier orders them: for two threads of a
 // threadgroup one that names their kind of memory; for two lanes of a SIMD-group a simdgroup_barrier will do;
-// for two threadgroups there is none.
+// for two threadgroups there is none. Two writes of the same value are let pass: it is a common and harmless way to
+// say that any thread may do it.
 #include <algorithm>
+#include <cstring>
 
 #include "launch.h"
 
@@ -13,6 +15,7 @@ void Launch::access(const void* pointer, unsigned bytes, bool write, bool atomic
   if (!running) return;
   Region* found = memory.find(pointer);
   if (!found) return;  // private memory
+  settle();
   last_pc = pc;
   Region& region = *found;
   const char* address = static_cast<const char*>(pointer);
@@ -83,13 +86,13 @@ void Launch::check_order(Region& region, const char* address, unsigned bytes, bo
       for (Mark* mark : {&cell.write, &cell.read, &cell.other_read})
         if (mark->threadgroup != now.threadgroup) *mark = Mark();
     if (!told && !ordered(region, cell.write, now)) {
-      report_race(region, at, cell.write, true, now, write, bytes);
+      report_race(region, at, cell.write, true, now, write, address, bytes);
       told = true;
     }
     if (!told && write)
       for (const Mark* read : {&cell.read, &cell.other_read})
         if (!told && !ordered(region, *read, now)) {
-          report_race(region, at, *read, false, now, true, bytes);
+          report_race(region, at, *read, false, now, true, address, bytes);
           told = true;
         }
     if (write) {
@@ -118,7 +121,7 @@ bool Launch::ordered(const Region& region, const Mark& before, const Mark& now) 
 }
 
 void Launch::report_race(const Region& region, std::size_t offset, const Mark& before, bool before_write,
-                         const Mark& now, bool write, unsigned bytes) {
+                         const Mark& now, bool write, const char* address, unsigned bytes) {
   Finding finding = begin_finding("race");
   finding.region = &region;
   finding.offset = static_cast<int64_t>(offset);
@@ -133,7 +136,15 @@ void Launch::report_race(const Region& region, std::size_t offset, const Mark& b
   else if (before.barriers < now.barriers) finding.detail = "flags";
   else if (before.thread / 32 != now.thread / 32) finding.detail = "threadgroup";
   else finding.detail = before.simd_barriers < now.simd_barriers ? "simdgroup_flags" : "simdgroup";
-  findings.add(finding);
+  if (before_write && write) unsettled_.push_back({finding, address, std::string(address, bytes)});
+  else findings.add(finding);
+}
+
+// By now the thread has done the write that it had announced.
+void Launch::settle() {
+  for (const DoubleWrite& write : unsettled_)
+    if (std::memcmp(write.address, write.bytes.data(), write.bytes.size()) != 0) findings.add(write.finding);
+  unsettled_.clear();
 }
 
 }  // namespace emulator
