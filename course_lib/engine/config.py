@@ -14,6 +14,10 @@ class EngineConfig(Limits):
 
     Attributes:
         max_model_len: most tokens of a request, prompt and answer together; None for the model's context.
+        kv_cache_memory_bytes: bytes for the KV cache. Contiguous: as many requests run at a time as rows of
+            max_model_len tokens fit in; None for max_num_seqs. Paged: the pool; None for 512 MiB.
+        block_size: tokens of a block of the paged cache; None for the contiguous cache.
+        enable_prefix_caching: paged only: requests that begin alike share the blocks of their beginning.
         step_history: how many of its latest steps the engine remembers, for plots.
 
     Raises:
@@ -21,11 +25,17 @@ class EngineConfig(Limits):
     """
 
     max_model_len: int | None = None
+    kv_cache_memory_bytes: int | None = None
+    block_size: int | None = None
+    enable_prefix_caching: bool = True
     step_history: int = 10_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_model_len is not None and (type(self.max_model_len) is not int or self.max_model_len < 2):
-            raise ValueError(f"max_model_len={self.max_model_len!r}; wanted an integer, at least 2, or None")
-        if type(self.step_history) is not int or self.step_history < 1:
-            raise ValueError(f"step_history={self.step_history!r}; wanted an integer, at least 1")
+        least = {"max_model_len": 2, "kv_cache_memory_bytes": 1, "block_size": 1, "step_history": 1}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is None and name != "step_history":
+                continue
+            if type(value) is not int or value < smallest:
+                raise ValueError(f"{name}={value!r}; wanted an integer, at least {smallest}")

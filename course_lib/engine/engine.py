@@ -7,7 +7,8 @@
     print(request.text)
 
 A step admits requests, runs the model once over the new tokens of all of them, chooses a token for each,
-and lets go of those that have finished. What a request says does not depend on who shares its steps: it
+and lets go of those that have finished. When the paged cache's blocks run out, the newest request steps back:
+it waits again, its blocks go to the older ones, and its tokens are computed again later. What a request says does not depend on who shares its steps: it
 samples from its own random stream, and where the model's kernels compute each row by itself
 (`course_lib.kernels` do, to the last bit) its logits are those it would have alone.
 
@@ -23,15 +24,15 @@ from typing import Any
 
 import mlx.core as mx
 
+from course_lib.engine.cache_room import fitted, make_cache
 from course_lib.engine.config import EngineConfig
 from course_lib.engine.metrics import EngineMetrics, RequestMetrics, StepRecord
 from course_lib.engine.request import FinishReason, Request, RequestOutput
-from course_lib.engine.row_cache import RowCache
+from course_lib.engine.step import Step
 from course_lib.engine.text_stream import TextStream
 from course_lib.llm.model import Model
 from course_lib.llm.prompt import Prompt, encode_prompt
 from course_lib.llm.sampling import SamplingParams
-from course_lib.techniques.batched_kv_cache import BatchedKVCache
 from course_lib.techniques.scheduling import Work, schedule_chunked, schedule_continuous
 
 
@@ -44,13 +45,17 @@ class Engine:
 
     Args:
         model, tokenizer: as `load` returns them.
-        config: its limits.
+        config: its limits, and its cache.
         schedule: what a step works on, one of `techniques.scheduling` or your own; by default
             `schedule_chunked` where the config has a budget of tokens, else `schedule_continuous`.
-        make_layer: makes one layer's batched cache.
+        make_layer: makes one layer of the contiguous cache; by default a `BatchedKVCache`.
         clock: the time in seconds; a test's own, or a simulation's.
 
+    Raises:
+        ValueError: the config's bytes are too few for a single request.
+
     Attributes:
+        config (EngineConfig): as given, with limits that fit the model and the cache.
         metrics (EngineMetrics): what all requests together have done.
         running, waiting: the requests in work, and those that are not yet.
     """
@@ -65,7 +70,7 @@ class Engine:
         make_layer: Callable[[], Any] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.config = config or EngineConfig()
+        self.config = fitted(config or EngineConfig(), model)
         self.model, self.tokenizer = model, tokenizer
         self.clock = clock
         self.metrics = EngineMetrics(self.config.max_num_seqs, self.config.step_history)
@@ -73,12 +78,10 @@ class Engine:
         self.waiting: deque[Request] = deque()
         budget = self.config.max_num_batched_tokens or self.config.long_prefill_token_threshold
         self._schedule = schedule or (schedule_chunked if budget else schedule_continuous)
-        self._make_layer = make_layer or (lambda: BatchedKVCache(self.config.max_num_seqs))
+        self._empty_cache = lambda: make_cache(self.config, model, make_layer)
         self._cache = self._empty_cache()
         self._ids = itertools.count()
         self._closed = False
-        context = model.config.max_position_embeddings
-        self._max_len = min(self.config.max_model_len or context, context)
 
     # --- requests ------------------------------------------------------------------------------------
 
@@ -124,15 +127,15 @@ class Engine:
             raise ValueError(f"on_output={on_output!r}; wanted a function of one RequestOutput")
         params = SamplingParams.from_options(sampling)
         ids = encode_prompt(self.tokenizer, prompt, self.model.config)
-        if len(ids) >= self._max_len:
+        if len(ids) >= self.config.max_model_len:
             raise ValueError(
-                f"the prompt has {len(ids)} tokens; this engine takes {self._max_len} for prompt and answer "
-                "together (max_model_len); shorten the prompt"
+                f"the prompt has {len(ids)} tokens; this engine takes {self.config.max_model_len} for prompt and "
+                "answer together (max_model_len); shorten the prompt"
             )
         return Request(
             id=next(self._ids),
             prompt=ids,
-            max_tokens=min(max_tokens, self._max_len - len(ids)),
+            max_tokens=min(max_tokens, self.config.max_model_len - len(ids)),
             sampling=params,
             stop_tokens=frozenset(self.tokenizer.eos_token_ids if stop_tokens is None else stop_tokens),
             stream=TextStream(self.tokenizer, stop),
@@ -203,7 +206,7 @@ class Engine:
         try:
             work = self._schedule(arrived, self.running, self.config)
             self._check(work, arrived)
-            self._admit(work, start)
+            work, num_preempted = self._make_room(work, start)
             step = self._cache.prepare(work)
             tokens = self._choose(step)
         except Exception as error:
@@ -225,6 +228,7 @@ class Engine:
                 work=tuple((request.id, count) for request, count in work),
                 num_generated=len(tokens),
                 num_waiting=sum(r.metrics.arrival_time <= start for r in self.waiting),
+                num_preempted=num_preempted,
                 cache_bytes=self.cache_bytes,
             )
         )
@@ -250,9 +254,6 @@ class Engine:
 
     # --- the parts of a step -------------------------------------------------------------------------
 
-    def _empty_cache(self) -> RowCache:
-        return RowCache(self._make_layer, len(self.model.blocks))
-
     def _check(self, work: Sequence[Work], arrived: Sequence[Request]) -> None:
         """A schedule may be a learner's: what it returns must be possible."""
         known = {id(request) for request in [*self.running, *arrived]}
@@ -272,18 +273,52 @@ class Engine:
         if wrong:
             raise ValueError(f"the schedule returned {wrong}")
 
-    def _admit(self, work: Sequence[Work], now: float) -> None:
-        for request, _ in work:
+    def _make_room(self, work: Sequence[Work], now: float) -> tuple[list[Work], int]:
+        """Room in the cache for the step's tokens: admit who joins, preempt who must step back.
+
+        The oldest request always gets room, so each step brings somebody forward. Who waits joins only
+        if there is room left, in order, and not over the head of one that was preempted.
+
+        Returns:
+            What the step really works on, and how many requests were preempted.
+        """
+        counts = {id(request): count for request, count in work}
+        fitting, preempted = [], 0
+        for request in list(self.running):  # the oldest first
+            if request not in self.running or id(request) not in counts:
+                continue
+            while not self._cache.reserve(request, counts[id(request)]):
+                preempted += 1
+                if self._preempt() is request:
+                    break
+            else:
+                fitting.append(Work(request, counts[id(request)]))
+        for request, count in work:
+            if request in self.running or preempted:
+                continue
+            if not self._cache.join(request, count):
+                break
+            self.waiting.remove(request)
+            self.running.append(request)
             if request.metrics.scheduled_time is None:
                 request.metrics.scheduled_time = now
-            if request not in self.running:
-                self.waiting.remove(request)
-                self.running.append(request)
-                self._cache.join(request)
+                request.metrics.num_cached_tokens = request.num_computed_tokens
+            fitting.append(Work(request, min(count, request.num_new_tokens)))
+        assert fitting, "a request that runs alone always has room"
+        return fitting, preempted
 
-    def _choose(self, step: Any) -> list[int]:
+    def _preempt(self) -> Request:
+        """The newest request goes back to the head of those that wait, and starts over when it joins again."""
+        request = self.running.pop()
+        self._cache.leave(request)
+        request.num_computed_tokens = 0
+        request.metrics.num_preemptions += 1
+        self.waiting.appendleft(request)
+        return request
+
+    def _choose(self, step: Step) -> list[int]:
         """Run the model, and choose a token for each request that gets one."""
-        logits = self.model(step.tokens, step.layers, rows=step.last or [0])[:, 0]  # [P, V]
+        logits = self.model(step.tokens, step.layers, rows=step.last)[:, 0]  # [P, V]
         if not step.sampled:  # only pieces of prompts: the logits are nobody's, the cache is what counts
             mx.eval(logits)
             return []

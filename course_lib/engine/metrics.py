@@ -16,12 +16,16 @@ class RequestMetrics:
         scheduled_time: when a step first worked on it.
         token_times: when each of its tokens was known.
         finish_time: when it finished or was cancelled.
+        num_cached_tokens: of its prompt, found in the paged cache when it was first scheduled.
+        num_preemptions: how often it had to step back for older ones.
     """
 
     arrival_time: float
     scheduled_time: float | None = None
     token_times: list[float] = field(default_factory=list)
     finish_time: float | None = None
+    num_cached_tokens: int = 0
+    num_preemptions: int = 0
 
     @property
     def queue_time(self) -> float | None:
@@ -54,6 +58,7 @@ class StepRecord:
         work: (id of the request, tokens) for each request that it worked on.
         num_generated: tokens that it chose.
         num_waiting: requests that had arrived and were left waiting.
+        num_preempted: requests that had to step back.
         cache_bytes: bytes of the cache that were in use at its end.
     """
 
@@ -62,6 +67,7 @@ class StepRecord:
     work: tuple[tuple[int, int], ...]
     num_generated: int
     num_waiting: int
+    num_preempted: int
     cache_bytes: int
 
     @property

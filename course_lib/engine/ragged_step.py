@@ -87,12 +87,28 @@ class RaggedLayer:
         for segment in self._segments:
             new = (_by_row(array, segment) for array in (keys, values))
             self._cache.append(segment.row, *new)
-        outs = []
-        for segment in self._segments:
-            held = self._cache.fetch(segment.row, segment.rows)
-            out = attention(_by_row(queries, segment), *held, scale=scale, mask=segment.mask)
-            outs.append(out if segment.rows > 1 else out.swapaxes(0, 2))
-        return outs[0] if len(outs) == 1 else mx.concatenate(outs)
+        held = [self._cache.fetch(segment.row, segment.rows) for segment in self._segments]
+        return attend_by_segment(queries, self._segments, held, scale=scale, attention=attention)
+
+
+def attend_by_segment(
+    queries: mx.array,
+    parts: Sequence[Segment],
+    held: Sequence[tuple[mx.array, mx.array]],
+    *,
+    scale: float,
+    attention: Callable,
+) -> mx.array:
+    """Attention of a step's queries [T, H, 1, D], a call for each segment, with the keys and values it sees.
+
+    Returns:
+        [T, H, 1, D].
+    """
+    outs = []
+    for segment, (keys, values) in zip(parts, held, strict=True):
+        out = attention(_by_row(queries, segment), keys, values, scale=scale, mask=segment.mask)
+        outs.append(out if segment.rows > 1 else out.swapaxes(0, 2))
+    return outs[0] if len(outs) == 1 else mx.concatenate(outs)
 
 
 def _by_row(array: mx.array, segment: Segment) -> mx.array:

@@ -1,6 +1,7 @@
 """The front: many callers at once, each hears its own, and those who leave are forgotten."""
 
 import asyncio
+import threading
 
 import pytest
 from engine.lone import lone_tokens
@@ -27,17 +28,33 @@ def test_many_callers_each_hear_their_own(tiny):
         assert said == lone_tokens(tiny.model, [20 + i, 7], 3 + i)
 
 
+class Held(Engine):
+    """An engine whose next step waits until it may."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.may_step = threading.Event()
+        self.may_step.set()
+
+    def step(self):
+        self.may_step.wait()
+        return super().step()
+
+
 def test_who_stops_listening_frees_the_row(tiny):
     async def main():
-        engine = Engine(tiny.model, tiny.tokenizer)
+        engine = Held(tiny.model, tiny.tokenizer)
         async with AsyncEngine(engine) as front:
             outputs = front.generate(PROMPT, max_tokens=100, stop_tokens=())
             async for _ in outputs:
+                engine.may_step.clear()
                 break
             await outputs.aclose()
             task = asyncio.create_task(tokens(front, PROMPT, max_tokens=100))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)  # it asks, and waits for its first token
             task.cancel()
+            await asyncio.sleep(0)  # it hears of it
+            engine.may_step.set()
             said = await tokens(front, PROMPT, max_tokens=4)
             while engine.has_unfinished:
                 await asyncio.sleep(0.01)
