@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "dot_tile.h"
-#include "quantized_blocks.h"
+#include "packed_rows.h"
 
 namespace course {
 
@@ -17,80 +17,18 @@ namespace {
 
 // Weight rows whose scales are turned to float together.
 constexpr int STRIP = 16;
-// Weight rows that one token is multiplied with at the same time: while one row's addition is under way,
-// the others' can start, and each vector of x is loaded once for all of them.
-constexpr int ROWS_AT_ONCE = REGISTERS >= 32 ? 4 : 2;
-// How far ahead weights are asked for, in bytes. The processor's own prefetcher follows one stream well,
-// several rows at once badly.
-constexpr int AHEAD = 3072;
 // Floats of arranged x that a pass over the weights works on: they must stay in the second-level cache.
 constexpr int ACTIVATIONS_AT_ONCE = 96 * 1024;
 // Fewer multiplications than this are done before another thread has woken up.
 constexpr int64_t WORTH_SHARING = 50'000;
 
-// A strip of weight rows with their scales as floats.
-struct Strip {
-  const uint32_t* words;  // of its first row
-  const float* scales;    // [rows, groups]
-  const float* biases;
-  int groups;
-};
-
-// The dot products of one token with ROWS weight rows, from row `first` of the strip on, not yet
-// summed over the lanes.
-template <int BITS, int GROUP_WORDS, int ROWS>
-ALWAYS_INLINE void dot_packed(const float* arranged, Blocks blocks, const Strip& strip, int first,
-                              Floats* sums) {
-  const uint32_t* words = strip.words + static_cast<size_t>(first) * blocks.words;
-  const float* scales = strip.scales + first * strip.groups;
-  const float* biases = strip.biases + first * strip.groups;
-  Floats even[ROWS] = {}, odd[ROWS] = {};
-  for (int block = 0; block < blocks.count; block++) {
-    const int word = blocks.first_word(block), group = word / GROUP_WORDS;
-    for (int byte = 0; byte < ROWS * VECTOR_BYTES; byte += 64) {
-      // In the order of memory, whichever row it belongs to. A hint: past the end it does nothing.
-      __builtin_prefetch(reinterpret_cast<const char*>(words) + block * ROWS * VECTOR_BYTES + byte + AHEAD);
-    }
-    Words packed[ROWS];
-    Floats scale[ROWS], bias[ROWS];
-    for (int r = 0; r < ROWS; r++) {
-      packed[r] = load<Words>(words + static_cast<size_t>(r) * blocks.words + word);
-      scale[r] = spread<GROUP_WORDS>(scales + r * strip.groups + group);
-      bias[r] = spread<GROUP_WORDS>(biases + r * strip.groups + group);
-    }
-    for (int j = 0; j < PER_WORD<BITS>; j += 2, arranged += 2 * LANES) {
-      Floats x0 = load(arranged), x1 = load(arranged + LANES);
-      for (int r = 0; r < ROWS; r++) {
-        even[r] += x0 * unpack<BITS>(packed[r], j, scale[r], bias[r]);
-        odd[r] += x1 * unpack<BITS>(packed[r], j + 1, scale[r], bias[r]);
-      }
-    }
-  }
-  for (int r = 0; r < ROWS; r++) sums[r] = even[r] + odd[r];
-}
-
-// One token with the strip's rows: y [rows].
-template <int BITS, int GROUP_WORDS>
-void multiply_one(const float* arranged, Blocks blocks, const Strip& strip, int rows, float* y) {
-  int n = 0;
-  for (; n + 4 <= rows; n += 4) {
-    Floats sums[4];
-    for (int r = 0; r < 4; r += ROWS_AT_ONCE) {
-      dot_packed<BITS, GROUP_WORDS, ROWS_AT_ONCE>(arranged, blocks, strip, n + r, sums + r);
-    }
-    Floats four = sum_lanes(sums[0], sums[1], sums[2], sums[3]);
-    for (int r = 0; r < 4; r++) y[n + r] = four[r];
-  }
-  for (; n < rows; n++) {
-    Floats sums;
-    dot_packed<BITS, GROUP_WORDS, 1>(arranged, blocks, strip, n, &sums);
-    y[n] = sum_lanes(sums);
-  }
-}
-
-// Unpack one row of the strip to floats, in the order of the arranged x.
+// Unpack one row of the strip to floats, in the order of the arranged x: block after block, in each block
+// weight 0 of all its words, then weight 1 of all, and so on.
+//
+//   unpacked  [arranged_length<BITS>(blocks)] floats
 template <int BITS, int GROUP_WORDS>
 void unpack_row(Blocks blocks, const Strip& strip, int row, float* unpacked) {
+  // BEGIN SOLUTION
   const uint32_t* words = strip.words + static_cast<size_t>(row) * blocks.words;
   for (int block = 0; block < blocks.count; block++) {
     const int word = blocks.first_word(block), group = word / GROUP_WORDS;
@@ -101,6 +39,7 @@ void unpack_row(Blocks blocks, const Strip& strip, int row, float* unpacked) {
       store(unpacked, unpack<BITS>(packed, j, scale, bias));
     }
   }
+  // END SOLUTION
 }
 
 // ROWS tokens with COLUMNS unpacked weight rows.
@@ -129,10 +68,15 @@ void multiply_unpacked(const float* arranged, int M, const float* unpacked, int 
 
 // M tokens with the strip's rows: y [M, rows], N floats apart. Each weight is unpacked once and used M
 // times.
+//
+//   arranged  [M, arranged_length<BITS>(blocks)]
+//   rows      of the strip, at most STRIP; not always a multiple of TILE_COLUMNS
+//   unpacked  scratch memory for TILE_COLUMNS unpacked rows
 template <int BITS, int GROUP_WORDS>
 void multiply_many(const float* arranged, int M, Blocks blocks, const Strip& strip, int rows,
                    float* unpacked, float* y, int N) {
   const int length = arranged_length<BITS>(blocks);
+  // BEGIN SOLUTION
   for (int n = 0; n < rows; n += TILE_COLUMNS) {
     const int columns = std::min(TILE_COLUMNS, rows - n);
     for (int c = 0; c < columns; c++) {
@@ -146,6 +90,7 @@ void multiply_many(const float* arranged, int M, Blocks blocks, const Strip& str
       }
     }
   }
+  // END SOLUTION
 }
 
 float* aligned(float* p) { return p + (64 - reinterpret_cast<uintptr_t>(p) % 64) % 64 / sizeof(float); }

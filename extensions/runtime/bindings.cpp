@@ -1,10 +1,12 @@
 // The operations as Python functions. course_lib.kernels gives them their names and documentation.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include "ladder.h"
 #include "operations.h"
 #include "thread_pool.h"
 
@@ -24,6 +26,9 @@ NB_MODULE(_ext, m) {
   m.def("add_matmul", &course::add_matmul, "residual"_a, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("feed_forward", &course::feed_forward, "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a,
         "stream"_a = nb::none());
+  nb::class_<course::LoadedQuantizedMatmul>(m, "LoadedQuantizedMatmul")
+      .def(nb::init<const std::string&, const std::string&>(), "library"_a, "rung"_a);
+  m.def("quantized_matmul_by", &course::quantized_matmul_by, "kernel"_a, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("threads", [] { return course::shared_pool()->workers(); });
   m.def("set_threads", &course::set_threads, "threads"_a);
 }
