@@ -37,7 +37,7 @@ _EVERY_ACCESS = """
     -fno-tree-fre -fno-tree-pre -fno-tree-dse -fno-tree-dominator-opts -fno-tree-loop-im -fno-tree-sink
     -fno-code-hoisting -fno-tree-phiprop -fno-hoist-adjacent-loads -fno-store-merging -fno-tree-cselim
     -fno-if-conversion -fno-ipa-pure-const -fno-ipa-modref -fno-ipa-sra -fno-ipa-icf -fno-tree-vrp
-    -fno-tree-loop-distribute-patterns -fno-tree-tail-merge -fno-crossjumping -fno-gcse
+    -fno-tree-sra -fno-tree-loop-distribute-patterns -fno-tree-tail-merge -fno-crossjumping -fno-gcse
 """.split()
 
 
@@ -183,7 +183,7 @@ def _runtime(compiler: Path, checked: bool) -> Path:
         with tempfile.TemporaryDirectory(dir=_folder(), prefix="new-") as name:
             whole = Path(name) / "runtime.cpp"  # one translation unit: half the time of compiling each
             whole.write_text("".join(f'#include "{source}"\n' for source in sources))
-            flags = ["-std=c++20", "-O2", "-w", f"-DEMULATOR_CHECKED={int(checked)}"]
+            flags = ["-std=c++20", "-O3", "-w", *_accepted(compiler), f"-DEMULATOR_CHECKED={int(checked)}"]
             ran = _run([compiler, *flags, "-c", whole, "-o", Path(name) / "runtime.o"])
             if ran.returncode:
                 raise MetalError(f"the emulator does not compile with {compiler}:\n{ran.stderr[-3000:]}")

@@ -1,6 +1,6 @@
 """The CPU backend: MLX arrays into the emulator and out of it, and its report read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -76,18 +76,25 @@ def emulate(body: Body, call: Call, schedule: Schedule, checked: bool) -> tuple[
 
 
 def _merged(findings) -> list[Finding]:
-    """One finding a kind and line: a compiler may make several instructions of one access."""
+    """One finding for each mistake.
+
+    A compiler may make several instructions of one access. Two lines that race are met in either order. And a read
+    that comes before the write that it races with is no second mistake for reading what is not there yet.
+    """
     merged: dict[tuple, Finding] = {}
     for finding in findings:
-        key = (finding.kind, finding.file, finding.line, finding.other_file, finding.other_line, finding.buffer)
-        if finding.file is None:
-            key += (finding.message,)
-        if key in merged:
-            first = merged[key]
-            merged[key] = Finding(**{**vars(first), "times": first.times + finding.times})
-        else:
-            merged[key] = finding
-    return list(merged.values())
+        places = {(finding.file, finding.line), (finding.other_file, finding.other_line)}
+        key = (finding.kind, finding.buffer, frozenset(places), finding.message if finding.file is None else "")
+        first = merged.get(key)
+        merged[key] = replace(first, times=first.times + finding.times) if first else finding
+    racing = {
+        (f.buffer, place)
+        for f in merged.values() if f.kind == "race"
+        for place in ((f.file, f.line), (f.other_file, f.other_line))
+    }  # fmt: skip
+    return [
+        f for f in merged.values() if f.kind != "uninitialised" or (f.buffer, (f.file, f.line)) not in racing
+    ]
 
 
 def _refuse_too_many_threads(schedule: Schedule) -> None:
