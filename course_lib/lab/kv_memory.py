@@ -1,6 +1,7 @@
 """How many bytes a token's keys and values take in real models, and how many a whole text does.
 
-The shapes are those of each model's config.json on the Hugging Face hub, at the address in `source`.
+The shapes are those of each model's config.json on the Hugging Face hub, at the address in `source`; Falcon's names
+no context, which is from its model card.
 """
 
 from collections.abc import Mapping
@@ -105,7 +106,7 @@ def cache_size_bars(
     axis.grid(axis="x")
     texts = "one text" if batch == 1 else f"{batch} texts"
     axis.set_xlabel(f"keys and values ({unit})")
-    axis.set_title(f"KV cache of {texts} of {tokens:,} tokens, {_width(bytes_per_value)}")
+    axis.set_title(f"{texts.capitalize()} of {tokens:,} tokens, {_width(bytes_per_value)}")
     if limit is not None and limit < 1.28 * largest:
         axis.axvline(limit / scale, color=GREY, linestyle="--")
         axis.set_ylim(len(shapes) + 0.3, -0.5)  # a row of its own for the line's name

@@ -231,6 +231,11 @@ def generate_never_stops(model, tokens, max_tokens, stop_tokens=()):
     return _loop(model, tokens, max_tokens)
 
 
+@mutant(GENERATE, "never_stops")
+def generate_knows_one_stop(model, tokens, max_tokens, stop_tokens=()):
+    return _loop(model, tokens, max_tokens, list(stop_tokens)[:1])
+
+
 @mutant(GENERATE, "not_fed_back")
 def generate_not_fed_back(model, tokens, max_tokens, stop_tokens=()):
     return _loop(model, tokens, max_tokens, stop_tokens, view=lambda prompt, new: prompt)

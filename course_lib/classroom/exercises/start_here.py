@@ -8,7 +8,7 @@ import numpy as np
 
 from ...techniques import first_steps
 from ..exercise import Exercise
-from .toy_model import ToyModel
+from .toy_model import ToyModel, V
 
 NAMES = {"mx": mx, "np": np, "time": time, "statistics": statistics}
 
@@ -307,6 +307,19 @@ def _(answer, t):
         answer(toy, PROMPT, 12, [stop]),
         wanted,
         mistakes={"stop_included": [*wanted, stop], "never_stops": lambda got: len(got) > len(wanted) + 1},
+    )
+
+
+@greedy_generate.case("several stop tokens, and one of them comes first")
+def _(answer, t):
+    toy = ToyModel()
+    first = toy.next(PROMPT)
+    stops = [(first - 1) % V, first]  # the text goes on without either
+    t.equal(
+        f"greedy_generate(model, tokens, 12, stop_tokens={stops})",
+        answer(toy, PROMPT, 12, stops),
+        [],
+        mistakes={"stop_included": [first], "never_stops": lambda got: len(got) > 1},
     )
 
 

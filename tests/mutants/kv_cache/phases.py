@@ -134,6 +134,25 @@ def generate_never_stops(model, tokens, max_tokens, stop_tokens=(), cache=None):
     return _loop(model, tokens, max_tokens, (), cache, lambda prompt, new: new[-1:] or prompt)
 
 
+@mutant(GENERATE, "never_stops")
+def generate_knows_one_stop(model, tokens, max_tokens, stop_tokens=(), cache=None):
+    return _loop(model, tokens, max_tokens, list(stop_tokens)[:1], cache, lambda prompt, new: new[-1:] or prompt)
+
+
+@mutant(GENERATE, "never_stops")
+def generate_stops_only_later(model, tokens, max_tokens, stop_tokens=(), cache=None):
+    """Does not look at the token that prefill chooses."""
+    cache = model.make_cache() if cache is None else cache
+    new, ids = [], list(tokens)
+    for step in range(max_tokens):
+        token = _choose(model, ids, cache)
+        if step and token in stop_tokens:
+            break
+        new.append(token)
+        ids = [token]
+    return new
+
+
 @mutant(GENERATE, "arrays")
 def generate_arrays(model, tokens, max_tokens, stop_tokens=(), cache=None):
     cache = model.make_cache() if cache is None else cache

@@ -102,6 +102,12 @@ class RoomLosesTheTail(_Room):
         self.buffers = bigger
 
 
+@mutant(ROOM, None)
+class RoomWithoutDefault(_Room):
+    def __init__(self, step):
+        super().__init__(step)
+
+
 @mutant(ROOM, "one_step_only")
 class RoomGrowsOneStep(_Room):
     def grow(self, news, end):

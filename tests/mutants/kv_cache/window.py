@@ -123,6 +123,19 @@ class WindowByMaskAlone(_Window):
         return True
 
 
+@mutant(WINDOW, "nbytes")
+class WindowCountsKeysOnly(_Window):
+    @property
+    def nbytes(self):
+        return 0 if self.held is None else self.held[0].nbytes
+
+
+@mutant(WINDOW, None)
+class WindowWithoutDefault(_Window):
+    def __init__(self, window, sinks):
+        super().__init__(window, sinks)
+
+
 @rival(WINDOW)
 class Ring:
     """Slots that are written round and round; their order is not that of the text."""

@@ -6,7 +6,7 @@ import numpy as np
 from ....techniques import prefill_decode as reference
 from ....techniques.kv_cache import KVCache
 from ...exercise import Exercise
-from ..toy_model import ToyModel
+from ..toy_model import ToyModel, V
 from .tiny_transformer import by_recompute, tiny_transformer
 
 NAMES = {"mx": mx, "np": np}
@@ -130,6 +130,20 @@ def _(answer, t):
         answer(toy, list(PROMPT), 12, [stop]),
         wanted,
         mistakes={"stop_included": [*wanted, stop], "never_stops": lambda got: len(got) > len(wanted) + 1},
+    )
+
+
+@generate.case("several stop tokens, and one of them comes first")
+def _(answer, t):
+    toy = ToyModel()
+    prompt = PROMPT[:5]
+    first = toy.next(prompt)
+    stops = [(first - 1) % V, first]  # the text goes on without either
+    t.equal(
+        f"generate_cached(model, tokens, 12, stop_tokens={stops})",
+        answer(toy, list(prompt), 12, stops),
+        [],
+        mistakes={"stop_included": [first], "never_stops": lambda got: len(got) > 1},
     )
 
 

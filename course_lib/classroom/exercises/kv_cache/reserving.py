@@ -114,6 +114,14 @@ def _(answer, t):
     Ledger(t, cache).append(3, _mistakes)
 
 
+@preallocated.case("without a step of its own it grows by 256")
+def _(answer, t):
+    ledger = Ledger(t, answer())
+    ledger.append(1, _mistakes)
+    room = ledger.cache.nbytes // ledger.nbytes_per_token
+    t.equal("room after one token, in tokens", room, 256, mistakes={"reserves_too_much": lambda n: n > 256})
+
+
 @preallocated.case("two caches share nothing")
 def _(answer, t):
     two_caches_share_nothing(lambda: answer(step=8), t)
