@@ -7,6 +7,7 @@ look whether a file exists, and two checkouts or two Pythons never load each oth
 
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import re
@@ -66,8 +67,11 @@ def build(verbose: bool = False) -> Path:
         if target.exists():
             return target
         print(f"Building the native kernels for {platform.machine()} with {compiler}", flush=True)
+        _forget_stale_objects(folder)
         _configure(folder, compiler)
         _compile(folder, verbose)
+        if _target(compiler) != target:
+            raise BuildError("the sources changed while they were compiled; build again")
         _install(folder / target.name, target)
     return target
 
@@ -99,6 +103,25 @@ def _sources():
         yield path.read_text()
 
 
+def _forget_stale_objects(folder: Path) -> None:
+    # Ninja goes by time: a file that was put back with its old date (a backup, an unpacked archive) looks
+    # compiled, and the object of the other text would be taken for it.
+    note = folder / "compiled.json"
+    texts = iter(_sources())
+    now = {name: _digest(text) for name, text in zip(texts, texts, strict=True)}
+    if note.exists():
+        before, since = json.loads(note.read_text()), note.stat().st_mtime
+        changed = [name for name in now if before.get(name) != now[name]]
+        if any((EXTENSIONS / name).stat().st_mtime <= since for name in changed):
+            _start_over(folder)
+    note.write_text(json.dumps(now))
+
+
+def _start_over(folder: Path) -> None:
+    shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
+    (folder / "CMakeCache.txt").unlink(missing_ok=True)
+
+
 def _digest(*parts: str) -> str:
     whole = hashlib.sha256()
     for part in parts:
@@ -114,8 +137,7 @@ def _configure(folder: Path, compiler: Path) -> None:
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
-        shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
-        (folder / "CMakeCache.txt").unlink(missing_ok=True)  # or the next try repeats what went wrong
+        _start_over(folder)  # or the next try repeats what went wrong
         raise BuildError(f"CMake could not configure the build:\n{_last_lines(ran.stdout + ran.stderr)}")
 
 

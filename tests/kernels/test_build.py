@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 
 import pytest
@@ -101,19 +102,58 @@ def test_missing_headers_of_python_are_named(monkeypatch, tmp_path):
         build()
 
 
-def test_code_that_does_not_compile_gives_the_compilers_words(own_sources, own_cache):
-    for path in own_sources.glob("*/*.cpp"):  # one file is left, to be quick
+@pytest.fixture
+def one_file(own_sources, own_cache):
+    """Sources that compile in a second: a library of one file."""
+    for path in own_sources.glob("*/*.cpp"):
         path.unlink()
-    (own_sources / "reference/broken.cpp").write_text("int f() { return nonsense; }\n")
     listing = own_sources / "CMakeLists.txt"
-    without_runtime = listing.read_text().split("if(COURSE_EXTENSION)")[0].replace("runtime/thread_pool.cpp", "")
-    listing.write_text(without_runtime + "add_library(_ext MODULE $<TARGET_OBJECTS:kernels>)\n")
-    with pytest.raises(BuildError, match=r"(?s)do not compile:\n.*broken\.cpp:1:18.*nonsense"):
+    kernels_alone = listing.read_text().split("if(COURSE_EXTENSION)")[0].replace("runtime/thread_pool.cpp", "")
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    listing.write_text(
+        f"{kernels_alone}add_library(_ext MODULE $<TARGET_OBJECTS:kernels>)\n"
+        f'set_target_properties(_ext PROPERTIES PREFIX "" SUFFIX "{suffix}")\n'
+    )
+    return own_sources / "reference/one.cpp"
+
+
+def test_code_that_does_not_compile_gives_the_compilers_words(one_file):
+    one_file.write_text("int f() { return nonsense; }\n")
+    with pytest.raises(BuildError, match=r"(?s)do not compile:\n.*one\.cpp:1:18.*nonsense"):
         build()
     assert built() is None
-    listing.write_text("nonsense()\n")
+    (one_file.parents[1] / "CMakeLists.txt").write_text("nonsense()\n")
     with pytest.raises(BuildError, match=r"(?s)could not configure.*nonsense"):
         build()
+
+
+def test_a_file_put_back_with_its_old_date_is_compiled_again(one_file):
+    text = 'extern "C" __attribute__((visibility("default"))) const char text[] = "the first";\n'
+    one_file.write_text(text)
+    old = one_file.stat().st_mtime
+    first = build()
+    assert b"the first" in first.read_bytes()
+    shutil.rmtree(first.parent)
+    one_file.write_text(text.replace("first", "second"))
+    assert b"the second" in build().read_bytes()
+    one_file.write_text(text)
+    os.utime(one_file, (old, old))
+    assert build() == first
+    assert b"the first" in first.read_bytes()
+
+
+def test_sources_that_change_while_they_are_compiled_are_not_taken_for_what_was_compiled(one_file, monkeypatch):
+    one_file.write_text("int number = 1;\n")
+    compile_all = building._compile
+
+    def edited_meanwhile(*arguments):
+        compile_all(*arguments)
+        one_file.write_text("int number = 2;\n")
+
+    monkeypatch.setattr(building, "_compile", edited_meanwhile)
+    with pytest.raises(BuildError, match="changed while they were compiled"):
+        build()
+    assert built() is None
 
 
 def test_an_unbuilt_extension_says_how_to_build_it(own_cache):

@@ -66,11 +66,14 @@ def test_any_number_of_leading_axes_also_of_size_zero(shape):
     check(activations(1, *shape), weight, 32, 4)
 
 
-@pytest.mark.parametrize("largest", [1e-30, 1e-5, 1e30])
-def test_tiny_and_huge_weights(largest):
-    random = np.random.default_rng(2)
-    weight = mx.array((random.uniform(-1, 1, (20, 256)) * largest).astype(np.float32))
-    check(activations(2, 5, 256), mx.quantize(weight, 64, 8), 64, 8)
+@pytest.mark.parametrize("size", [1e-25, 1e-5, 1e30])
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float32])
+def test_tiny_and_huge_weights(size, dtype):
+    # mx.quantize itself makes nothing smaller than 1e-7.
+    w, scales, biases = packed(2, 20, 256, 64, 8, mx.float32)
+    weight = w, (scales * size).astype(dtype), (biases * size).astype(dtype)
+    check(activations(2, 5, 256), weight, 64, 8)
+    assert mx.abs(quantized_matmul(activations(2, 5, 256), *weight, 64, 8)).max().item() > size
 
 
 def test_halves_too_small_to_be_normal_keep_their_value():
