@@ -100,6 +100,18 @@ def test_a_request_says_the_same_alone_and_in_company(tiny, schedule):
         assert request.generated == lone_tokens(tiny.model, request.prompt, request.max_tokens)
 
 
+def test_two_decode_in_the_rows_around_a_prompt_that_is_read_in_pieces(tiny):
+    config = EngineConfig(max_num_seqs=3, max_num_batched_tokens=40, long_prefill_token_threshold=4)
+    engine = Engine(tiny.model, tiny.tokenizer, config)
+    prompts = [[40, 41], [50 + i for i in range(30)], [60, 61, 62]]
+    requests = [engine.add(prompt, max_tokens=10, stop_tokens=()) for prompt in prompts]
+    engine.step(), engine.step()
+    assert engine.metrics.steps[-1].work == ((0, 1), (2, 1), (1, 4))
+    engine.run()
+    for request in requests:
+        assert request.generated == lone_tokens(tiny.model, request.prompt, 10)
+
+
 def test_a_seed_gives_the_same_text_in_any_company(tiny):
     options = {"temperature": 0.8, "top_p": 0.9, "seed": 7, "max_tokens": 10, "stop_tokens": ()}
     alone = generate(tiny.model, tiny.tokenizer, PROMPT, **options)
