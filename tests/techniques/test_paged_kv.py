@@ -195,6 +195,20 @@ def test_a_prefix_that_nobody_uses_is_kept_until_its_blocks_are_needed_the_end_f
     assert again.blocks == blocks[:2]
 
 
+def test_a_block_whose_known_beginning_was_evicted_is_known_behind_its_own():
+    manager = BlockManager(5, 2)
+    one, other = manager.new_table(), manager.new_table()
+    for table in (one, other):
+        manager.append(table, 2)
+        manager.remember(table, [1, 1])  # the first block stays the known one
+    manager.append(other, 2)
+    manager.remember(other, [1, 1, 0, 0])  # known behind a block that `other` does not hold
+    manager.free(one)
+    manager.append(manager.new_table(), 6)  # which is evicted now
+    manager.remember(other, [1, 1, 0, 0])
+    assert manager.new_table([1, 1, 0, 0, 9]).blocks == other.blocks
+
+
 def test_a_trimmed_block_is_forgotten_when_it_is_written_to():
     manager = BlockManager(4, 4)
     table = manager.new_table()
