@@ -1,9 +1,13 @@
-"""python -m bench [model] [kernels] [--json FILE] [--threads N] [--rounds N]
+"""python -m bench [SUITE ...] [--json FILE] [--threads N] [--rounds N]
 
-Contenders take turns in every round; medians with the quartiles of the rounds, and ratios within rounds.
+Contenders take turns in every round, after a warm-up. Shown are medians, the quartiles of the rounds, and the
+ratio to the peer, taken within rounds: what else the machine does meanwhile hits both.
+
+A suite is a module beside this one with a function `run(rounds)` that yields results.
 """
 
 import argparse
+import ast
 import json
 import sys
 import time
@@ -20,18 +24,35 @@ from course_lib.lab.bandwidth import read_bandwidth
 from course_lib.lab.machine import describe
 from course_lib.paths import CHECKOUT
 
-SUITES = ("model", "kernels")
+DEFAULT = ("model", "kernels")  # a few minutes
+
+
+def suites() -> dict[str, str]:
+    """Name -> the first line of what the module says of itself."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        module = ast.parse(path.read_text())
+        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in module.body):
+            found[path.stem] = (ast.get_docstring(module) or "").split("\n")[0]
+    return found
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="The native CPU code against its peers.")
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; default: all")
+    known = suites()
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="The course's code against its peers, on this machine's CPU.",
+        epilog="suites:\n" + "\n".join(f"  {name:10} {what}" for name, what in known.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = " ".join(DEFAULT)
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"one or more of those below; default: {default}")
     parser.add_argument("--json", type=Path, default=CHECKOUT / "build/bench.json", help="where to write (%(default)s)")
     parser.add_argument("--threads", type=int, help="of the native kernels; default: one a physical core")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="samples of each contender (%(default)s)")
     arguments = parser.parse_args()
-    if unknown := set(arguments.suites) - set(SUITES):
-        parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    if unknown := set(arguments.suites) - set(known):
+        parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(known)}")
 
     mx.set_default_device(mx.cpu)
     try:
@@ -51,7 +72,7 @@ def main() -> int:
     print(f"{setting['machine']}\n{setting['threads']} threads, {read_bandwidth()!r}\n", flush=True)
 
     results = []
-    for suite in arguments.suites or SUITES:
+    for suite in arguments.suites or DEFAULT:
         for result in import_module(f"bench.{suite}").run(arguments.rounds):
             results.append(result)
             print(f"{result.suite}, {result.case}: done", file=sys.stderr, flush=True)

@@ -131,7 +131,7 @@ def _digest(*parts: str) -> str:
 
 def _configure(folder: Path, compiler: Path) -> None:
     command = [
-        python_tool("cmake"), "-S", EXTENSIONS, "-B", folder, "-G", "Ninja", "-Wno-dev",
+        python_tool("cmake"), "-S", EXTENSIONS, "-B", folder, "-G", "Ninja",
         f"-DCMAKE_MAKE_PROGRAM={python_tool('ninja')}", f"-DCMAKE_CXX_COMPILER={compiler}",
         f"-DPython_EXECUTABLE={sys.executable}",
     ]  # fmt: skip
