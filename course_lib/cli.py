@@ -19,8 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     lab = add("lab", _lab, "Open JupyterLab on the first notebook.")
     lab.add_argument("lab_args", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     add("progress", _progress, "Show how your exercises stand.")
-    reset = add("reset", _reset, "Put a notebook back as it was given; your version is kept as a backup.")
-    reset.add_argument("notebook", help="01, kv_cache or 01_kv_cache")
+    reset = add("reset", _reset, "Put a notebook or native kernels back as given; your version is kept as a backup.")
+    reset.add_argument("name", help="01, kv_cache or 01_kv_cache; quantized_matmul, or one rung: quantized_matmul.threads")
     add("fetch", _fetch, "Fetch the course's model and convert it for MLX.")
     build = add("build", _build, "Compile the native kernels for this machine, if they are not built yet.")
     build.add_argument("--check", action="store_true", help="build nothing; fail where they are not built")
@@ -62,15 +62,35 @@ def _progress(arguments) -> int:
 def _reset(arguments) -> int:
     from .classroom.author.build import SourceError, find_lesson
     from .classroom.author.write import reset, shown
+    from .classroom.native.ladder import ladders
 
+    name, _, rung = arguments.name.partition(".")
+    if found := [ladder for ladder in ladders() if ladder.name == name]:
+        return _reset_kernels(found[0], rung)
     try:
-        lesson = find_lesson(arguments.notebook)
+        lesson = find_lesson(arguments.name)
     except SourceError as error:
-        return _fail(error)
+        return _fail(f"{error} Native kernels: {', '.join(ladder.name for ladder in ladders())}.")
     backup = reset(lesson)
     if backup:
         print(f"Your version is kept as {shown(backup)}.")
     print(f"{shown(lesson.starter)} is as it was given. If it is open in JupyterLab: File > Reload from Disk.")
+    return 0
+
+
+def _reset_kernels(ladder, rung: str) -> int:
+    from .classroom.author.write import shown
+    from .classroom.exercise import UnknownExercise
+    from .classroom.native.student import reset, student_file
+
+    try:
+        chosen = ladder.rung(rung) if rung else None
+    except UnknownExercise as error:
+        return _fail(error)
+    for backup in reset(ladder, chosen):
+        print(f"Your version is kept as {shown(backup)}.")
+    for each in [chosen] if chosen else ladder.rungs:
+        print(f"{shown(student_file(each))} is as it was given.")
     return 0
 
 
@@ -105,11 +125,13 @@ def _notebooks(arguments) -> int:
     from .classroom.author.drift import drift
     from .classroom.author.execute import ExecutionError
     from .classroom.author.write import Edited, write_all
+    from .classroom.native.student import drift as native_drift
+    from .classroom.native.student import write_starters
 
     try:
         only = [find_lesson(n) for n in arguments.only] or lessons()
         if arguments.check:
-            found = drift(only if arguments.only else None)
+            found = drift(only) if arguments.only else drift() + native_drift()
             print("\n".join(found) or f"{len(only)} notebooks agree with their sources.")
             if found:
                 print("Run: course notebooks")
@@ -117,13 +139,15 @@ def _notebooks(arguments) -> int:
         if arguments.copies:
             write_copies(arguments.copies, only)
         else:
+            if not arguments.only:
+                print("\n".join(write_starters()))
             write_all(only, lambda line: print(line, flush=True), again=arguments.again)
     except (SourceError, ExecutionError, Edited) as error:
         return _fail(error)
     return 0
 
 
-def _fail(error: Exception) -> int:
+def _fail(error: Exception | str) -> int:
     print(f"course: {error}", file=sys.stderr)
     return 1
 

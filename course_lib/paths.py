@@ -33,3 +33,13 @@ def store_dir() -> Path:
     """
     override = os.environ.get("COURSE_STORE")
     return Path(override).expanduser().resolve() if override else CHECKOUT / ".course"
+
+
+def student_dir() -> Path:
+    """The folder of the C++ files that learners write.
+
+    `extensions/student`; but where `$COURSE_STORE` is set, `student` in that folder: whoever runs a
+    notebook with a store of its own, as tests do, runs it with learners' files of its own.
+    """
+    override = os.environ.get("COURSE_STORE")
+    return store_dir() / "student" if override else EXTENSIONS / "student"

@@ -74,6 +74,9 @@ class Exercise:
         self.stretch = stretch
         self.cases: list[Case] = []
 
+    # Where the answer is written, for the panel: "Write yours ...".
+    place = "in the cell above, run it"
+
     def case(self, title: str, *, errors: Mapping[str, str] | None = None):
         """Decorator: add `def _(answer, t)` as a case."""
 

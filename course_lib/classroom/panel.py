@@ -89,7 +89,7 @@ def _advice(verdict: Verdict) -> str:
     name = verdict.exercise.name
     if verdict.state is State.UNTOUCHED:
         return (
-            f"The notebook goes on with the reference `{name}`. Write yours in the cell above, run it, then "
+            f"The notebook goes on with the reference `{name}`. Write yours {verdict.exercise.place}, then "
             "run this cell again."
         )
     if verdict.state is State.PART_DONE:

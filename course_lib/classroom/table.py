@@ -4,6 +4,8 @@ import html
 
 from .exercise import Exercise, exercises_of, notebooks
 from .kept import is_kept
+from .native.check import answer_file
+from .native.ladder import Rung, rungs_of
 from .progress import read
 from .verdict import State
 
@@ -27,7 +29,7 @@ def show_progress(notebook: str) -> None:
 
     if notebook not in notebooks():
         raise ValueError(f"No notebook {notebook!r} has exercises. There are: {', '.join(notebooks())}.")
-    rows = [_row(e) for e in exercises_of(notebook)]
+    rows = [_row(e) for e in _all_of(notebook)]
     plain = _text(rows)
     if get_ipython() is None:
         print(plain)
@@ -39,18 +41,28 @@ def progress_text() -> str:
     """All notebooks, as plain text."""
     blocks = []
     for notebook in notebooks():
-        exercises = exercises_of(notebook)
+        exercises = _all_of(notebook)
         right = sum(read(e.id).state is State.RIGHT for e in exercises)
         blocks.append(f"{notebook}  ({right} of {len(exercises)} right)\n" + _text([_row(e) for e in exercises]))
     return "\n\n".join(blocks) if blocks else "No notebook has exercises yet."
 
 
-def _row(exercise: Exercise) -> tuple[str, str, str, str]:
+def _all_of(notebook: str) -> list[Exercise | Rung]:
+    """Exercises, then rungs of native ladders, then what is optional."""
+    found = [*exercises_of(notebook), *rungs_of(notebook)]
+    return sorted(found, key=lambda e: e.stretch)
+
+
+def _row(exercise: Exercise | Rung) -> tuple[str, str, str, str]:
     entry = read(exercise.id)
     cases = f"{entry.passed}/{entry.total}" if entry.total and entry.state is not State.UNTOUCHED else ""
     title = exercise.title + (" (stretch)" if exercise.stretch else "")
-    runs_on = "yours" if is_kept(exercise.id) else "the reference"
+    runs_on = "yours" if _kept(exercise) else "the reference"
     return WORDS[entry.state], title, cases, runs_on
+
+
+def _kept(exercise: Exercise | Rung) -> bool:
+    return answer_file(exercise).exists() if isinstance(exercise, Rung) else is_kept(exercise.id)
 
 
 HEADINGS = ("state", "exercise", "cases", "the course runs on")

@@ -13,21 +13,29 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from ..exercise import get_exercise
+from ..native.ladder import get_ladder
+from ..native.student import write_solved
 from ..panel import bundle
 from ..verdict import State, Verdict
 from .build import Lesson, SourceError, solution, starter
 
 CHECK_CALL = re.compile(r"^(?:\w+ = )?check\(\s*\"([\w.]+)\"", re.MULTILINE)
+KERNEL_CALL = re.compile(r"^(?:\w+ = )?check_kernel\(\s*\"([\w.]+)\",\s*rung=\"(\w+)\"", re.MULTILINE)
 
 
 def write_copies(folder: Path, only: list[Lesson]) -> None:
-    """Write `folder/starters` and `folder/solutions`, emptied first."""
+    """Write `folder/starters` and `folder/solutions`, emptied first.
+
+    The solutions run with the store `folder/store-solutions`, which holds the native kernels, solved; the
+    starters with `folder/store-starters`, where nobody has written any.
+    """
     for kind, make in (("starters", _starter_copy), ("solutions", _solution_copy)):
         shutil.rmtree(folder / kind, ignore_errors=True)
         (folder / kind).mkdir(parents=True)
         shutil.rmtree(folder / f"store-{kind}", ignore_errors=True)
         for lesson in only:
             nbformat.write(make(lesson), folder / kind / f"{lesson.stem}.ipynb")
+    write_solved(folder / "store-solutions" / "student")
 
 
 def checked_ids(notebook: NotebookNode) -> list[str]:
@@ -35,18 +43,25 @@ def checked_ids(notebook: NotebookNode) -> list[str]:
     return [i for c in notebook.cells if c.cell_type == "code" for i in CHECK_CALL.findall(c.source)]
 
 
+def checked_rungs(notebook: NotebookNode) -> list[str]:
+    """Ids of the rungs of native ladders that the notebook checks, in order."""
+    code = [c.source for c in notebook.cells if c.cell_type == "code"]
+    return [f"{ladder}.{rung}" for text in code for ladder, rung in KERNEL_CALL.findall(text)]
+
+
 def _starter_copy(lesson: Lesson) -> NotebookNode:
     notebook = starter(lesson)
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        ids = CHECK_CALL.findall(cell.source)
-        if ids:
+        wanted = [get_exercise(i) for i in CHECK_CALL.findall(cell.source)]
+        wanted += [get_ladder(ladder).rung(rung) for ladder, rung in KERNEL_CALL.findall(cell.source)]
+        if wanted:
             cell.metadata.tags = [*cell.metadata.get("tags", []), "nbval-check-output"]
             cell.execution_count = 1  # nbval compares the outputs of cells that were run
             cell.outputs = [
-                new_output("display_data", data=bundle(Verdict(get_exercise(i), State.UNTOUCHED, ())))
-                for i in ids
+                new_output("display_data", data=bundle(Verdict(exercise, State.UNTOUCHED, ())))
+                for exercise in wanted
             ]
     return notebook
 

@@ -11,6 +11,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from ...paths import CHECKOUT, store_dir
+from ..native.student import write_solved
 from .build import Lesson, fingerprint, is_edited, solution, starter
 from .execute import execute
 
@@ -40,6 +41,7 @@ def write_all(only: Iterable[Lesson], say: Callable[[str], None], again: bool = 
                 continue
         say(f"{lesson.stem}: running the solution ...")
         with tempfile.TemporaryDirectory() as store:
+            write_solved(Path(store) / "student")
             seconds = execute(new, lesson.stem, Path(store))
         _write(new, lesson.solution)
         say(f"{lesson.stem}: solution written, {seconds:.0f} s")
