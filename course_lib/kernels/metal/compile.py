@@ -158,13 +158,14 @@ def _compile_kernel(folder: Path, compiler: Path, checked: bool) -> subprocess.C
     hooks = ["-g", f"-fsanitize=thread,{_UNDEFINED}", "-fsanitize-recover=all"]
     if not _is_clang(compiler):
         return _run([compiler, *flags, "-O2", *_EVERY_ACCESS, *hooks, "-c", cpp, "-o", object_])
+    _require_memory_hooks(compiler)
     # clang puts its hooks in after optimising. So: first the hooks, with nothing optimised, then the rest.
     bitcode = folder / "kernel.bc"
     first = [*flags, "-O0", "-Xclang", "-disable-O0-optnone", *hooks, "-emit-llvm", "-c", cpp, "-o", bitcode]
     ran = _run([compiler, *first])
     if ran.returncode:
         return ran
-    ran = _run([compiler, "-O1", "-w", "-x", "ir", "-c", bitcode, "-o", object_])
+    ran = _run([compiler, "-O1", "-w", "-c", bitcode, "-o", object_])
     bitcode.unlink()
     return ran
 
@@ -189,6 +190,18 @@ def _runtime(compiler: Path, checked: bool) -> Path:
                 raise MetalError(f"the emulator does not compile with {compiler}:\n{ran.stderr[-3000:]}")
             (Path(name) / "runtime.o").replace(made)
     return made
+
+
+def _require_memory_hooks(compiler: Path) -> None:
+    """Older clangs let the copying of structs, such as float4, go unseen."""
+    said = _run([compiler, "--version"]).stdout
+    found = re.search(r"(Apple )?clang version (\d+)", said)
+    oldest = 15 if found and found[1] else 16  # Apple counts its own
+    if found and int(found[2]) < oldest:
+        raise BuildError(
+            f"{compiler} is clang {found[2]}; checked runs need clang {oldest} or later, or g++ 12 or later. "
+            "Name another with the environment variable CXX."
+        )
 
 
 @cache

@@ -96,10 +96,11 @@ class Code:
                     skip = False
                     continue
                 opened = stack.pop() if stack else None
-                if opened is None or _OPENING[self.text[opened]][0] != text:
-                    raise self.error(i, f"this `{text}` closes nothing" if opened is None
-                                     else f"this `{text}` does not close the `{self.text[opened]}` "
-                                          f"of line {self.tokens[opened].line}")  # fmt: skip
+                if opened is None:
+                    raise self.error(i, f"this `{text}` closes nothing")
+                if _OPENING[self.text[opened]][0] != text:
+                    here = f"the `{text}` of line {self.tokens[i].line} comes first"
+                    raise self.error(opened, f"this `{self.text[opened]}` is not closed: {here}")
                 self.match[i], self.match[opened] = opened, i
                 skip = self.text[opened] == "[["
         if stack:

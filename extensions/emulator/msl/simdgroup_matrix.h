@@ -45,27 +45,33 @@ INLINE void simdgroup_load(simdgroup_matrix<T, 8, 8>& m, const T* from, ulong st
                            bool transpose = false) {
   const auto row = m.first_row(emulator::lane()), column = m.first_column(emulator::lane());
   const T* corner = from + (origin.y * stride + origin.x);
-  const ulong step = transpose ? stride : 1;
-  corner += transpose ? column * stride + row : row * stride + column;
-  m.thread_elements().x = corner[0];
-  m.thread_elements().y = corner[step];
+  if (transpose) {
+    m.thread_elements().x = corner[column * stride + row];
+    m.thread_elements().y = corner[(column + 1) * stride + row];
+  } else {  // both elements in one access
+    __builtin_memcpy(&m.thread_elements(), corner + (row * stride + column), 2 * sizeof(T));
+  }
 }
 template <class T>
 INLINE void simdgroup_store(const simdgroup_matrix<T, 8, 8>& m, T* to, ulong stride = 8, ulong2 origin = ulong2(0),
                             bool transpose = false) {
-  const long row = m.first_row(emulator::lane()), column = m.first_column(emulator::lane());
+  const auto row = m.first_row(emulator::lane()), column = m.first_column(emulator::lane());
   T* corner = to + (origin.y * stride + origin.x);
-  const ulong step = transpose ? stride : 1;
-  corner += transpose ? column * stride + row : row * stride + column;
-  corner[0] = m.thread_elements().x;
-  corner[step] = m.thread_elements().y;
+  if (transpose) {
+    corner[column * stride + row] = m.thread_elements().x;
+    corner[(column + 1) * stride + row] = m.thread_elements().y;
+  } else {
+    __builtin_memcpy(corner + (row * stride + column), &m.thread_elements(), 2 * sizeof(T));
+  }
 }
 
 // d = a b + c, each element summed in float.
 template <class D, class A, class B, class C>
 inline void simdgroup_multiply_accumulate(simdgroup_matrix<D, 8, 8>& d, const simdgroup_matrix<A, 8, 8>& a,
                                           const simdgroup_matrix<B, 8, 8>& b, const simdgroup_matrix<C, 8, 8>& c, HERE) {
-  const auto &x = a.thread_elements(), &y = b.thread_elements(), &z = c.thread_elements();
+  const auto& x = a.thread_elements();
+  const auto& y = b.thread_elements();
+  const auto& z = c.thread_elements();
   const float in[6] = {float(x.x), float(x.y), float(y.x), float(y.y), float(z.x), float(z.y)};
   float out[2];
   emulator_collective(emulator_matrix_multiply, in, out, "simdgroup_multiply_accumulate", true, place);
