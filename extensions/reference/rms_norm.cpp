@@ -1,3 +1,4 @@
+// RMSNorm: the sum of a row's squares, then one pass that scales.
 #include "rms_norm.h"
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// RoPE: a token's cosines and sines are computed once and serve all of its heads.
 #include "rope.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SwiGLU, a vector at a time; the exponential is vector.h's.
 #include "swiglu.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Attention as an MLX operation.
 #include "../reference/attention.h"
 
 #include "arguments.h"

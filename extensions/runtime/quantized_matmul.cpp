@@ -1,3 +1,4 @@
+// Quantized matmul as an MLX operation.
 #include "../reference/quantized_matmul.h"
 
 #include "arguments.h"

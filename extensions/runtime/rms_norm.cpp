@@ -1,3 +1,4 @@
+// RMSNorm as an MLX operation.
 #include "../reference/rms_norm.h"
 
 #include "arguments.h"

@@ -1,3 +1,4 @@
+// RoPE as an MLX operation.
 #include "../reference/rope.h"
 
 #include "arguments.h"

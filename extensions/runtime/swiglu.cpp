@@ -1,3 +1,4 @@
+// SwiGLU as an MLX operation.
 #include "../reference/swiglu.h"
 
 #include "arguments.h"
