@@ -155,7 +155,8 @@ def _compile_kernel(folder: Path, compiler: Path, checked: bool) -> subprocess.C
     object_, cpp = folder / "kernel.o", folder / "kernel.cpp"
     if not checked:
         return _run([compiler, *flags, "-O2", "-g1", "-c", cpp, "-o", object_])
-    hooks = ["-g", f"-fsanitize=thread,{_UNDEFINED}", "-fsanitize-recover=all"]
+    # Version 4, since binutils' addr2line misses clang's inlined functions in version 5.
+    hooks = ["-gdwarf-4", f"-fsanitize=thread,{_UNDEFINED}", "-fsanitize-recover=all"]
     if not _is_clang(compiler):
         return _run([compiler, *flags, "-O2", *_EVERY_ACCESS, *hooks, "-c", cpp, "-o", object_])
     _require_memory_hooks(compiler)

@@ -162,7 +162,8 @@ def read_traffic(report: dict, lines: dict[int, tuple[str, int]]) -> Traffic:
             for number, tally in enumerate(site["regions"]):
                 if any(tally):
                     by_line[place][names[number]].add(tally)
-    traffic.lines = {place: dict(buffers) for place, buffers in sorted(by_line.items())}
+    for place, moved in sorted(by_line.items()):
+        traffic.lines[place] = {name: moved[name] for name in names if name in moved}
     for group, thread, region, offset, nbytes, write, site in report["touches"]:
         place = lines.get(report["sites"][site]["pc"])
         traffic.touches.append(Touch(group, thread, names[region], offset, nbytes, bool(write), place and place[1]))
