@@ -54,7 +54,7 @@ def program(body: Body, signature: Signature, checked: bool) -> Path:
         BuildError: there is no compiler.
     """
     source = metal_source(body, signature)
-    compiler = _compiler()
+    compiler = compiler_here()
     key = _digest(source, signature.template_arguments, str(checked), _emulator_digest(), identity(compiler), host_cpu())
     made = _folder() / key / "kernel"
     if not made.exists():
@@ -67,10 +67,25 @@ def program(body: Body, signature: Signature, checked: bool) -> Path:
 
 def cpp_source(body: Body, signature: Signature) -> str:
     """The C++ that a kernel becomes, for those who want to look."""
-    return _translated(metal_source(body, signature), signature, _compiler())[1]
+    return _translated(metal_source(body, signature), signature, compiler_here())[1]
 
 
-def _compiler() -> Path:
+def check_cpp(source: str, signature: Signature) -> None:
+    """Compile the translation without making anything.
+
+    Raises:
+        MetalSyntaxError: it does not compile.
+    """
+    compiler = compiler_here()
+    translation, cpp = _translated(source, signature, compiler)
+    command = [str(compiler), *_COMMON, *_accepted(compiler), "-DEMULATOR_CHECKED=0", "-x", "c++", "-fsyntax-only", "-"]
+    ran = subprocess.run(command, input=cpp, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise _complaint(ran.stderr, translation)
+
+
+
+def compiler_here() -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise BuildError("Metal kernels run on a CPU need a C++ compiler: g++ 12 or later, or clang.")

@@ -21,8 +21,13 @@ _MLX_NAMES = {
 }  # fmt: skip
 
 
-def preprocess(source: str, compiler: Path) -> str:
+def preprocess(source: str, compiler: Path | str, utilities: bool = True) -> str:
     """Metal without directives other than `#line`.
+
+    Args:
+        source: the whole of it.
+        compiler: whose preprocessor expands macros.
+        utilities: with MLX's utils.h, if it is used.
 
     Raises:
         MetalSyntaxError: what the preprocessor complains of.
@@ -33,7 +38,8 @@ def preprocess(source: str, compiler: Path) -> str:
         error = UnsupportedMetal(f"`{match.group().strip()}`: mx.fast.metal_kernel finds no such file")
         error.place = _place(source, match.start())
         raise error
-    source = _mlx_utilities(source) + source
+    if utilities:
+        source = _mlx_utilities(source) + source
     if not _DIRECTIVE.search(source):
         return source  # and every column stays as it was
     command = [compiler, "-E", "-x", "c++", "-std=c++20", "-nostdinc", "-undef", "-w"]

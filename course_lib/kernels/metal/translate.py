@@ -69,7 +69,7 @@ def translate(source: str, file: str, kernel: str) -> Translation:
         MetalSyntaxError: its brackets do not match.
     """
     code = Code(source, file)
-    _refuse(code)
+    refuse(code)
     drop_duplicates(code)
     _strip_attributes(code)
     _mark_returns(code, kernel)
@@ -78,10 +78,10 @@ def translate(source: str, file: str, kernel: str) -> Translation:
         if not token.out:
             continue
         if token.kind == "number":
-            token.out = _number(token.text)
+            token.out = number(token.text)
         elif token.kind != "name":
             continue
-        elif token.text == "threadgroup" and _declares_variable(code, i):
+        elif token.text == "threadgroup" and declares_variable(code, i):
             threadgroup_variables = _share(code, i, threadgroup_variables)
         elif token.text == "constant":
             token.out = _constant(code, i)
@@ -91,10 +91,15 @@ def translate(source: str, file: str, kernel: str) -> Translation:
             token.out = _RENAMED[token.text]
         elif i and code.text[i - 1] == "." and re.fullmatch(r"[xyzw]{2,4}|[rgba]{2,4}", token.text):
             token.out = _swizzle(code, i)
-    return _written(code)
+    return written(code)
 
 
-def _refuse(code: Code) -> None:
+def refuse(code: Code) -> None:
+    """Name what is not supported, or not Metal.
+
+    Raises:
+        UnsupportedMetal: there is some of it.
+    """
     for i, token in enumerate(code.tokens):
         if token.kind != "name":
             continue
@@ -143,7 +148,7 @@ def _in_lambda(code: Code, i: int, outermost: int) -> bool:
     return False
 
 
-def _number(text: str) -> str:
+def number(text: str) -> str:
     """A floating-point literal without suffix is a float in Metal."""
     plain = text.lower().replace("'", "")
     hexadecimal = plain.startswith("0x")
@@ -169,7 +174,7 @@ def _constant(code: Code, i: int) -> str:
     return "const"
 
 
-def _declares_variable(code: Code, i: int) -> bool:
+def declares_variable(code: Code, i: int) -> bool:
     """Whether the `threadgroup` at i declares storage, and not a pointer or reference to some."""
     return bool(code.depth[i]) and not code.inner[i] and code.text[i - 1] in ("{", "}", ";", ":", ")")
 
@@ -208,7 +213,8 @@ def _swizzle(code: Code, i: int) -> str:
     return f"template {'set' if assigned else 'get'}<{indices}>()"
 
 
-def _written(code: Code) -> Translation:
+def written(code: Code) -> Translation:
+    """The tokens as they are now."""
     parts, places, column = [], {}, 1
     for token in code.all:
         out = token.out
