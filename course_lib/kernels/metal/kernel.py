@@ -182,7 +182,11 @@ class MetalKernel:
         for what, values in given.items():
             if len(values) != len(wanted[what]):
                 names = ", ".join(wanted[what]) or "none"
-                raise ValueError(f"`{self.name}` was given {len(values)} {what}; it takes {len(wanted[what])}: {names}.")
+                message = f"`{self.name}` was given {len(values)} {what}; it takes {len(wanted[what])}: {names}."
+                if what == "inputs" and len(values) > len(self.input_names) and self._adapt is not None:
+                    written = ", ".join(f"`{name}` is written" for name in self.output_names)
+                    message += f" {written}, and so an output: MLX's kernels do not update an array in place."
+                raise ValueError(message)
         if order not in ORDERS:
             raise ValueError(f"order is {order!r}; give one of {', '.join(ORDERS)}.")
         template = tuple((name, value) for name, value in template or ())
