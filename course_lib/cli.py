@@ -25,6 +25,16 @@ def main(argv: list[str] | None = None) -> int:
     build = add("build", _build, "Compile the native kernels for this machine, if they are not built yet.")
     build.add_argument("--check", action="store_true", help="build nothing; fail where they are not built")
     build.add_argument("--verbose", action="store_true", help="show the compiler's commands")
+    serve = add("serve", _serve, "Serve the model over HTTP, as OpenAI's API does.")
+    serve.add_argument("--model", default="smollm2-135m", help="a name or folder, as for load (%(default)s)")
+    serve.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s: this machine alone)")
+    serve.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    serve.add_argument("--max-num-seqs", type=int, default=8, help="requests at a time (%(default)s)")
+    serve.add_argument("--max-num-batched-tokens", type=int, default=256, help="tokens a step (%(default)s)")
+    serve.add_argument("--max-model-len", type=int, help="tokens of a request (the model's context)")
+    serve.add_argument("--block-size", type=int, help="tokens of a block of the paged cache (contiguous cache)")
+    serve.add_argument("--kv-cache-memory-bytes", type=int, help="bytes for the cache")
+    serve.add_argument("--max-open-requests", type=int, default=256, help="more get status 429 (%(default)s)")
     notebooks = add("notebooks", _notebooks, "For authors: write starters and solutions from their sources.")
     notebooks.add_argument("only", nargs="*", help="these notebooks; without a name, all")
     mode = notebooks.add_mutually_exclusive_group()
@@ -115,6 +125,22 @@ def _build(arguments) -> int:
             return 0 if path else 1
         print(build(verbose=arguments.verbose))
     except BuildError as error:
+        return _fail(error)
+    return 0
+
+
+def _serve(arguments) -> int:
+    from .engine import EngineConfig
+    from .engine.server import ServerLimits
+    from .engine.server.serve import serve_model
+    from .llm.errors import ModelUnavailable
+
+    names = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "kv_cache_memory_bytes")
+    try:
+        config = EngineConfig(**{name: getattr(arguments, name) for name in names})
+        limits = ServerLimits(max_open_requests=arguments.max_open_requests)
+        serve_model(arguments.model, config, host=arguments.host, port=arguments.port, limits=limits)
+    except (ModelUnavailable, ValueError) as error:
         return _fail(error)
     return 0
 

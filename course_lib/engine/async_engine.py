@@ -26,10 +26,14 @@ class AsyncEngine:
 
     Args:
         engine: not to be used by anyone else from here on.
+
+    Attributes:
+        num_open (int): requests that somebody listens to.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.num_open = 0
         self._orders: deque[Callable[[], Any]] = deque()
         self._wake = threading.Event()
         self._closing = False
@@ -42,28 +46,41 @@ class AsyncEngine:
     async def __aexit__(self, *exception: Any) -> None:
         await self.close()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs and takes requests."""
+        return self._thread.is_alive() and not self._closing
+
     def start(self) -> None:
         """Begin to work. May be called once."""
         self._thread.start()
 
-    async def generate(self, prompt: Prompt, **options: Any) -> AsyncIterator[RequestOutput]:
+    def generate(self, prompt: Prompt, **options: Any) -> AsyncIterator[RequestOutput]:
         """A request's outputs as they come; the last one has a finish_reason.
 
-        A caller that stops listening (leaves the loop, is cancelled) cancels the request.
+        The request is checked here and now, and begins when the first output is asked for. A caller that stops
+        listening (closes the iterator, is cancelled) cancels it. What goes wrong while it runs is raised by
+        the iteration.
 
         Args:
             prompt, **options: as for `Engine.make_request`.
 
         Raises:
-            ValueError, EngineClosed: as `Engine.make_request`, before anything is generated.
-            Exception: what went wrong with this request while it ran.
+            ValueError, EngineClosed: as `Engine.make_request`.
         """
-        loop, outputs = asyncio.get_running_loop(), asyncio.Queue()
+        outputs = asyncio.Queue()
+        loop = asyncio.get_running_loop()
 
         def tell(output: RequestOutput | Exception) -> None:
             loop.call_soon_threadsafe(outputs.put_nowait, output)
 
         request = self.engine.make_request(prompt, on_output=tell, **options)
+        return self._outputs(request, outputs, tell)
+
+    async def _outputs(
+        self, request: Request, outputs: asyncio.Queue, tell: Callable
+    ) -> AsyncIterator[RequestOutput]:
+        self.num_open += 1
         self._order(lambda: self._submit(request, tell))
         try:
             while True:
@@ -76,6 +93,7 @@ class AsyncEngine:
                 if output.finish_reason:
                     return
         finally:
+            self.num_open -= 1
             if not request.finished:
                 self._order(lambda: self.engine.cancel(request))
 
