@@ -7,7 +7,7 @@ import sys
 import sysconfig
 
 import pytest
-from kernels.tools import tool
+from kernels.tools import minutes_long, tool
 
 from course_lib.kernels import build as building
 from course_lib.kernels import extension as loading
@@ -40,6 +40,17 @@ def test_nothing_is_done_when_nothing_changed(capsys):
     assert build() == path == built()
     assert capsys.readouterr().out == ""
     assert path.stat().st_mtime_ns == when
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_build_from_nothing_has_no_warnings_and_works(monkeypatch):
+    minutes_long()
+    monkeypatch.setenv("CXXFLAGS", "-Werror")
+    build()
+    ran = subprocess.run(
+        [sys.executable, "-m", "course_lib.kernels", "test"], capture_output=True, text=True, check=False
+    )
+    assert "agree with MLX's" in ran.stdout, ran.stderr
 
 
 def test_every_source_counts(own_sources):

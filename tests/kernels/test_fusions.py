@@ -67,8 +67,9 @@ def test_inputs_need_not_be_contiguous_and_stay_as_they_were():
     plain = mx.random.normal((2, 5, 128), key=mx.random.key(2))
     apart = mx.repeat(plain, 2, axis=-1)[..., ::2]
     by_token = mx.contiguous(plain.transpose(1, 0, 2)).transpose(1, 0, 2)
+    sliced = mx.concatenate([plain, plain], axis=-1)[..., 128:]
     attended = mx.random.normal((2, 5, 192), key=mx.random.key(3))
-    for x in (apart, by_token):
+    for x in (apart, by_token, sliced):
         assert all(same_bits(a, b) for a, b in zip(block.project(x, 3), block.project(plain, 3), strict=True))
         assert same_bits(block.output(x, attended), block.output(plain, attended))
         assert same_bits(block.feed_forward(x), block.feed_forward(plain))
