@@ -15,11 +15,15 @@ from .student import student_file, unwritten
 
 TIME_LIMIT = 20.0  # seconds for one run of the check program, which takes one or two
 COMPILES = "it compiles"
-RACES = "races"
 
 
-def judge_rung(ladder: Ladder, rung: Rung, text: str | None) -> Verdict:
-    """Judge the learner's `text` of a rung; None where there is no file, which counts as untouched.
+def judge_rung(ladder: Ladder, rung: Rung, text: str | None, ahead: tuple[str, ...] = ("races", "release")) -> Verdict:
+    """Judge the learner's `text` of a rung.
+
+    Args:
+        text: None where there is no file, which counts as untouched.
+        ahead: what to compile beside the first program, at the same time, since all will be needed if the
+            answer is right.
 
     Raises:
         BuildError: there is no compiler.
@@ -28,13 +32,11 @@ def judge_rung(ladder: Ladder, rung: Rung, text: str | None) -> Verdict:
     if len(left) == len(rung.parts):
         return Verdict(rung, State.UNTOUCHED, ())
     path = student_file(rung)
-    phases = {"memory": _mode("memory")}
-    if rung.threads:
-        phases[RACES] = _mode(RACES)
+    phases = {phase: _mode(phase) for phase in ("memory", *(["races"] if rung.threads else []))}
     try:
-        release = () if left else ("release",)  # built meanwhile: it is loaded if all is right
+        also = [phases.get(mode, mode) for mode in ahead if mode in phases or mode == "release" and not left]
         with progress(f"building {rung.id}", total=1, unit=""):
-            build_all(ladder, rung, text, (*phases.values(), *release))
+            build_all(ladder, rung, text, tuple(dict.fromkeys([phases["memory"], *also])))
     except DoesNotCompile as error:
         failure = CaseResult(COMPILES, "fail", complaint(error.words, path, text))
         return Verdict(rung, State.WRONG, (failure,))

@@ -111,8 +111,9 @@ def get_ladder(name: str) -> Ladder:
     Raises:
         UnknownExercise: with the names that exist.
     """
-    for ladder in ladders():
-        if ladder.name == name:
-            return ladder
+    for notebook in notebooks():
+        for ladder in ladders_of(notebook):
+            if ladder.name == name:
+                return ladder
     names = ", ".join(ladder.name for ladder in ladders())
     raise UnknownExercise(f"There is no ladder {name!r}. There are: {names}.")

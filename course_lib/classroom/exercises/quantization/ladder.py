@@ -67,7 +67,7 @@ vectors = Rung(
         "last_block": "The last block is missing. It starts earlier where it would be short, and counts all the same: loop to `blocks.count`.",
         "first_block_of_x": "Every block meets the x of the first one: `arranged` has to move on by LANES with each weight.",
     },
-    findings={("read", "words"): "past_row"},
+    findings={("read", "words"): "past_row", ("write", "y"): "past_y"},
 )
 
 threads = Rung(
