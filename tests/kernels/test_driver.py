@@ -93,7 +93,8 @@ def test_no_access_outside_the_arrays_and_nothing_undefined():
 
 
 @pytest.mark.usefixtures("slow")
-def test_no_data_races():
+def test_no_data_races(monkeypatch):
+    monkeypatch.setenv("TSAN_OPTIONS", "halt_on_error=1")  # or it goes on for minutes, race after race
     drive("thread", gcc(), "-DCOURSE_SANITIZE=thread", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
 
 
