@@ -13,40 +13,40 @@ from .units import axis_scale, seconds_text
 
 def load_curves(
     rates: Sequence[float],
-    simulated: Mapping[str, Sequence[Served]],
-    measured: Mapping[str, Mapping[float, Served]] | None = None,
+    runs: Mapping[str, Sequence[Served]],
+    dots: Mapping[str, Sequence[Served]] | None = None,
     percentile: float = 90,
 ) -> Figure:
     """Left generated tokens a second, right end-to-end latency, both against requests a second.
 
     Args:
         rates: requests a second, ascending.
-        simulated: name -> one run a rate, drawn as lines: the median, and shaded up to the percentile.
-        measured: name -> rate -> run, drawn as dots (median) with a stroke up to the percentile.
+        runs: name -> one run a rate, drawn as lines: the median, and shaded up to the percentile.
+        dots: the same of other runs, drawn as hollow dots: the median alone.
         percentile: of the latency.
     """
     figure, (left, right) = new_figure(3.6, width=9, columns=2)
-    everything = [run for runs in simulated.values() for run in runs]
-    everything += [run for runs in (measured or {}).values() for run in runs.values()]
+    everything = [run for many in [*runs.values(), *(dots or {}).values()] for run in many]
     scale, unit = axis_scale(max(run.latency(percentile) for run in everything), "s")
     ends = {"left": [], "right": []}
-    for i, (name, runs) in enumerate(simulated.items()):
+    marker = "o" if len(rates) < 6 else None
+    for i, (name, lined) in enumerate(runs.items()):
         colour = colour_of(name, i)
-        speeds = [run.tokens_per_second for run in runs]
-        median, high = ([run.latency(p) / scale for run in runs] for p in (50, percentile))
-        left.plot(rates, speeds, color=colour)
-        right.plot(rates, median, color=colour)
+        speeds = [run.tokens_per_second for run in lined]
+        median, high = ([run.latency(p) / scale for run in lined] for p in (50, percentile))
+        left.plot(rates, speeds, color=colour, marker=marker)
+        right.plot(rates, median, color=colour, marker=marker)
         right.fill_between(rates, median, high, color=colour, alpha=0.16, linewidth=0)
         ends["left"].append((name, rates[-1], speeds[-1], colour))
         ends["right"].append((name, rates[-1], median[-1], colour))
-        for rate, run in (measured or {}).get(name, {}).items():
-            left.plot([rate], [run.tokens_per_second], "o", color=colour, ms=7, mec="white")
-            low, top = (run.latency(p) / scale for p in (50, percentile))
-            right.plot([rate, rate], [low, top], color=colour, lw=1.5)
-            right.plot([rate], [low], "o", color=colour, ms=7, mec="white")
+        for axis, values in (
+            (left, [run.tokens_per_second for run in (dots or {}).get(name, [])]),
+            (right, [run.latency(50) / scale for run in (dots or {}).get(name, [])]),
+        ):
+            axis.plot(rates[: len(values)], values, "o", color=colour, mfc="white", ms=8, mew=2, zorder=3)
     left.set_title("Throughput")
     left.set_ylabel("generated (tokens/s)")
-    right.set_title(f"Latency: median, up to {percentile:g} %")
+    right.set_title(f"Latency: median, shaded to {percentile:g} %")
     right.set_ylabel(f"from arrival to last token ({unit})")
     for axis in (left, right):
         axis.set_xlabel("arrivals (requests/s)")

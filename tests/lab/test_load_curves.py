@@ -19,13 +19,13 @@ def runs():
             "yours": [run(r, schedule_continuous) for r in (0.2, 0.5, 2)]}  # fmt: skip
 
 
-def test_lines_are_the_simulated_runs_and_dots_the_measured_ones(runs):
-    measured = {"yours": {0.5: runs["yours"][1]}}
-    left, right = load_curves([0.2, 0.5, 2], runs, measured).axes
-    assert [line.get_ydata().tolist() for line in left.lines[:1]] == [[r.tokens_per_second for r in runs["static"]]]
-    dot = left.lines[2]
-    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (0.5, runs["yours"][1].tokens_per_second)
-    assert right.lines[0].get_ydata() == pytest.approx([r.latency(50) for r in runs["static"]])
+def test_lines_are_runs_and_hollow_dots_are_others(runs):
+    left, right = load_curves([0.2, 0.5, 2], {"yours": runs["yours"]}, {"yours": runs["static"]}).axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [
+        [r.tokens_per_second for r in runs[name]] for name in ("yours", "static")
+    ]
+    assert left.lines[1].get_markerfacecolor() == "white" and left.lines[1].get_linestyle() == "None"
+    assert right.lines[0].get_ydata() == pytest.approx([r.latency(50) for r in runs["yours"]])
     assert "(s)" in right.get_ylabel()
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
-from ..style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, ink_on, new_figure
+from ..style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, ink_on, new_figure
 
 PALE = "#F2F2F2"
 EDGE = "#BBBBBB"
@@ -68,7 +68,7 @@ def what_a_batch_computes(prompts: Sequence[int], answers: Sequence[int]) -> Fig
         prompts, answers: lengths.
     """
     L, A, B = max(prompts), max(answers) - 1, len(prompts)
-    figure, axis = new_figure(0.36 * B + 1.35, width=9)
+    figure, axis = new_figure(0.36 * B + 1.1, width=9)
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         for column in range(L):
             _cell(axis, column, row, ORANGE if column >= L - prompt else PALE)
@@ -78,7 +78,7 @@ def what_a_batch_computes(prompts: Sequence[int], answers: Sequence[int]) -> Fig
     axis.text(L / 2, B + 0.15, f"one pass over {L} columns", ha="center", va="top", fontsize=10)
     axis.text(L + 0.6 + A / 2, B + 0.15, f"{A} passes, one column each", ha="center", va="top", fontsize=10)
     axis.text(-0.3, B / 2, "requests", ha="right", va="center", rotation=90, fontsize=10)
-    axis.set_ylim(B + 1.3, -0.1)
+    axis.set_ylim(B + 0.8, -0.1)
     handles = [
         Patch(facecolor=ORANGE, label="prompt"),
         Patch(facecolor=PALE, edgecolor=EDGE, label="padding"),
@@ -109,7 +109,7 @@ def rows_come_and_go(lengths: Sequence[int], capacity: int = 8) -> Figure:
         for row in range(4):
             colour, length = rows[row] if row < len(rows) else (PALE, 0)
             for place in range(capacity):
-                fill = "white" if place >= length else VERMILLION if place >= length - new else colour
+                fill = "white" if place >= length else BLACK if place >= length - new else colour
                 _cell(axis, place, row, fill)
         _bare(axis, capacity, 4)
         axis.set_title(title, fontsize=10, loc="center", fontweight="normal")
