@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .plots import breakdown
+from .plots import bars
 from .style import BLUE, VERMILLION, axes_or_new
 
 LINE_BYTES = 128  # of a GPU's cache
@@ -19,7 +19,7 @@ MOST_ROWS = 256  # of threads in a picture: with more, a row is thinner than wha
 
 
 def traffic_bars(traffic, *, spaces: Sequence[str] = ("device",), title: str | None = None, ax: Axes | None = None) -> Figure:
-    """One bar a buffer: the bytes that all threads together read from it and wrote to it.
+    """One bar a buffer, or two: the bytes that all threads together read from it, and that they wrote to it.
 
     Args:
         traffic: of a checked run.
@@ -30,17 +30,14 @@ def traffic_bars(traffic, *, spaces: Sequence[str] = ("device",), title: str | N
     Raises:
         ValueError: the kernel moved nothing in these.
     """
-    rows = {}
+    moved = {}
     for name, buffer in traffic.buffers.items():
-        parts = {"read": buffer.bytes_read, "written": buffer.bytes_written}
-        if buffer.space in spaces and any(parts.values()):
-            rows[name] = {part: count for part, count in parts.items() if count}
-    if not rows:
+        for way, count in (("read", buffer.bytes_read), ("written", buffer.bytes_written)):
+            if buffer.space in spaces and count:
+                moved[f"{name}, {way}"] = count
+    if not moved:
         raise ValueError(f"The kernel moved nothing in {' and '.join(spaces)} memory: there is nothing to show.")
-    # The same part has the same colour in every row, whichever comes first.
-    first = {part: rows[name][part] for part in ("read", "written") for name in list(rows)[:1] if part in rows[name]}
-    rows[next(iter(rows))] = first
-    return breakdown(rows, quantity="bytes moved", unit="bytes", title=title, ax=ax)
+    return bars(moved, quantity="bytes moved", unit="bytes", title=title, ax=ax)
 
 
 def touch_picture(
