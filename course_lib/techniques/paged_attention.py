@@ -31,6 +31,4 @@ def paged_attention(
     slots = [[*table.slots(), *[0] * (S - length)] for table, length in zip(tables, lengths, strict=True)]
     keys, values = cache.gather(mx.array(slots))  # [B, H_kv, S, D]
     visible = mx.arange(S) < mx.array(lengths)[:, None]  # [B, S]
-    return mx.fast.scaled_dot_product_attention(
-        queries, keys, values, scale=scale, mask=visible[:, None, None]
-    )
+    return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=visible[:, None, None])

@@ -46,9 +46,7 @@ def returns_none(lengths, sizes, *, shared=0, most_waste=0.05):
 
 @mutant(SIZE, "order")
 def takes_the_last(lengths, sizes, *, shared=0, most_waste=0.05):
-    return _largest(
-        lengths, sizes, shared=shared, most_waste=most_waste, choose=lambda fitting: fitting[-1]
-    )
+    return _largest(lengths, sizes, shared=shared, most_waste=most_waste, choose=lambda fitting: fitting[-1])
 
 
 @mutant(SIZE, None)

@@ -1,19 +1,19 @@
 """Blocks: who is free, and how many own the others."""
 
 import itertools
-from collections import OrderedDict, deque
 
 from ....techniques.paged_kv import BlockAllocator, OutOfBlocks
 from ...exercise import Exercise
 from ...mismatch import plain
 from .diary import Diary
+from .names import NAMES
 
 allocator = Exercise(
     "paged_kv_cache.allocator",
     "A block allocator that counts owners",
     name="BlockAllocator",
     reference=BlockAllocator,
-    names={"OrderedDict": OrderedDict, "deque": deque, "OutOfBlocks": OutOfBlocks},
+    names=NAMES,
     mistakes={
         "same_twice": (
             "A block that somebody holds was handed out again: two sequences would write over each other. "
@@ -76,9 +76,10 @@ class _Blocks:
         held = self.owners[block] > 0
         revived = held and self.revived == block
         self.say(
-            not held, f"allocate() gave block {block}, which has {self.owners[block]} owner(s).\nWanted: a free one.",
+            not held,
+            f"allocate() gave block {block}, which has {self.owners[block]} owner(s).\nWanted: a free one.",
             "still_queued" if revived else "same_twice",
-        )  # fmt: skip
+        )
         if self.fresh:
             self.say(
                 block in self.fresh,
@@ -112,7 +113,9 @@ class _Blocks:
         else:
             twice = "still_queued" if self.revived is not None else "same_twice"
             self.t.true(
-                False, f"{what} gives {block!r}.\nWanted: OutOfBlocks.", "wrong_error" if block is None else twice
+                False,
+                f"{what} gives {block!r}.\nWanted: OutOfBlocks.",
+                "wrong_error" if block is None else twice,
             )
 
     def share(self, block):
@@ -132,13 +135,17 @@ class _Blocks:
         self.owners[block] -= 1
         if self.owners[block] == 0:
             self.kept.append(block) if keep else self.fresh.add(block)
-        self.counts(block, {"freed_early": lambda n: n < self.owners[block], "leak": lambda n: n > self.owners[block]})
+        self.counts(
+            block, {"freed_early": lambda n: n < self.owners[block], "leak": lambda n: n > self.owners[block]}
+        )
 
     def counts(self, block, mistakes):
         self.t.equal(
-            self.diary.after(f"owners({block})"), plain(self.allocator.owners(block)), self.owners[block],
+            self.diary.after(f"owners({block})"),
+            plain(self.allocator.owners(block)),
+            self.owners[block],
             mistakes=mistakes,
-        )  # fmt: skip
+        )
         free = len(self.kept) + len(self.fresh)
         late = "still_queued" if self.revived == block else None
         named = {"leak": lambda n: n < free, late or "freed_early": lambda n: n > free}
@@ -156,7 +163,10 @@ def _(answer, t):
     t.equal("owners of each block", [plain(pool.owners(b)) for b in range(4)], [0] * 4)
 
 
-@allocator.case("each block is handed out once, then OutOfBlocks", errors={"wrong_error": "IndexError|KeyError|StopIteration"})
+@allocator.case(
+    "each block is handed out once, then OutOfBlocks",
+    errors={"wrong_error": "IndexError|KeyError|StopIteration"},
+)
 def _(answer, t):
     blocks = _Blocks(t, answer, 3)
     for _ in range(4):
@@ -182,15 +192,19 @@ def _(answer, t):
     block = pool.allocate()
     pool.release(block)
     t.raises(
-        ValueError, lambda: pool.release(block), f"After allocate() gave {block} and release({block}): release({block})",
+        ValueError,
+        lambda: pool.release(block),
+        f"After allocate() gave {block} and release({block}): release({block})",
         mistake="double_free",
-    )  # fmt: skip
+    )
     for call in ("owners", "share", "release"):
         for wrong in (3, -1):
             t.raises(
-                ValueError, lambda call=call, wrong=wrong: getattr(pool, call)(wrong),
-                f"{call}({wrong}) of a pool with blocks 0 to 2", mistake="negative" if wrong < 0 else None,
-            )  # fmt: skip
+                ValueError,
+                lambda call=call, wrong=wrong: getattr(pool, call)(wrong),
+                f"{call}({wrong}) of a pool with blocks 0 to 2",
+                mistake="negative" if wrong < 0 else None,
+            )
 
 
 @allocator.case("a free block that is shared comes back to life, and is nobody else's")

@@ -1,18 +1,18 @@
 """Attention over blocks."""
 
 import mlx.core as mx
-import numpy as np
 
 from ....techniques import paged_attention as reference
 from ....techniques.paged_kv import BlockTable, PagedKVCache
 from ...exercise import Exercise
+from .names import NAMES
 
 paged_attention = Exercise(
     "paged_kv_cache.paged_attention",
     "Gather, then attend",
     name="paged_attention",
     reference=reference.paged_attention,
-    names={"mx": mx, "np": np},
+    names=NAMES,
     mistakes={
         "no_mask": (
             "The shorter rows also see what was gathered to fill them up. Mask it: row b may look at its "

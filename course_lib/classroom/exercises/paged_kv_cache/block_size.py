@@ -3,13 +3,14 @@
 from ....techniques import block_size as reference
 from ...exercise import Exercise
 from ...mismatch import plain
+from .names import NAMES
 
 block_size = Exercise(
     "paged_kv_cache.block_size",
     "The largest block that wastes little",
     name="largest_block_size",
     reference=reference.largest_block_size,
-    names={},
+    names=NAMES,
     stretch=True,
     mistakes={
         "not_shared": "The common beginning is counted for every sequence. Its full blocks are held once.",
@@ -18,11 +19,13 @@ block_size = Exercise(
             "each sequence holds itself."
         ),
         "no_waste": "No waste at all is allowed, or the last blocks are counted as if they were full.",
-        "smallest": "A smaller block size was chosen than need be: wanted is the largest that still wastes little enough.",
+        "smallest": (
+            "A smaller block size was chosen than need be: wanted is the largest that still wastes little enough."
+        ),
         "none_fits": "Where every size wastes too much, the smallest of them is the answer.",
         "order": "The sizes come in any order.",
     },
-)  # fmt: skip
+)
 
 
 def _slots(lengths, size, shared):
@@ -64,14 +67,17 @@ def _check(answer, t, lengths, sizes, shared=0, most_waste=0.05):
     # What two mistakes would give names neither.
     sizes_guessed = [guess for guess in guesses.values() if not callable(guess)]
     guesses = {
-        name: guess for name, guess in guesses.items()
+        name: guess
+        for name, guess in guesses.items()
         if callable(guess) or (guess and guess != wanted and sizes_guessed.count(guess) == 1)
-    }  # fmt: skip
+    }
     text = "".join(f", {name}={value}" for name, value in options.items())
     t.equal(
         f"largest_block_size({list(lengths)}, {list(sizes)}{text})",
-        plain(answer(list(lengths), list(sizes), **options)), wanted, mistakes=guesses,
-    )  # fmt: skip
+        plain(answer(list(lengths), list(sizes), **options)),
+        wanted,
+        mistakes=guesses,
+    )
 
 
 @block_size.case("the last blocks' empty places are what counts")
@@ -106,5 +112,11 @@ def _(answer, t):
     _check(answer, t, [65, 129], [32, 8, 16], most_waste=0.3)
     for _ in range(20):
         lengths = t.rng.integers(40, 400, int(t.rng.integers(1, 9))).tolist()
-        _check(answer, t, lengths, t.rng.permutation([1, 2, 4, 8, 16, 32, 64]).tolist(), shared=int(t.rng.choice([0, 39])),
-               most_waste=float(t.rng.choice([0.02, 0.1, 0.3])))  # fmt: skip
+        _check(
+            answer,
+            t,
+            lengths,
+            t.rng.permutation([1, 2, 4, 8, 16, 32, 64]).tolist(),
+            shared=int(t.rng.choice([0, 39])),
+            most_waste=float(t.rng.choice([0.02, 0.1, 0.3])),
+        )

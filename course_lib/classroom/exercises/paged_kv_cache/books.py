@@ -35,14 +35,21 @@ class Books:
         """A sequence begins with what is known of its tokens. Returns how many were found."""
         table = self.manager.new_table(list(tokens))
         found = plain(table.num_tokens)
-        self.diary.add(f"{name} = new_table({list(tokens)}) found {found} tokens in blocks {plain(table.blocks)}")
-        self.say(found == 0 or found < len(tokens), f"All {found} tokens of {list(tokens)} were found.\nWanted: at most "
-                 f"{len(tokens) - 1}: the last one must be computed, for its logits.", "whole_prompt")  # fmt: skip
+        self.diary.add(
+            f"{name} = new_table({list(tokens)}) found {found} tokens in blocks {plain(table.blocks)}"
+        )
+        self.say(
+            found == 0 or found < len(tokens),
+            f"All {found} tokens of {list(tokens)} were found.\nWanted: at most "
+            f"{len(tokens) - 1}: the last one must be computed, for its logits.",
+            "whole_prompt",
+        )
         whole = found % self.size == 0 and len(table.blocks) == found // self.size
         self.say(
-            whole, f"The table holds {found} tokens in {len(table.blocks)} blocks of {self.size}.\nWanted: whole blocks.",
+            whole,
+            f"The table holds {found} tokens in {len(table.blocks)} blocks of {self.size}.\nWanted: whole blocks.",
             "partial_block",
-        )  # fmt: skip
+        )
         self.tables[name], self.tokens[name] = table, list(tokens)[:found]
         for position, slot in enumerate(self._slots(name)):
             self._read(name, position, slot, shared=True)
@@ -50,9 +57,11 @@ class Books:
         while wanted + self.size < len(tokens) and tuple(tokens[: wanted + self.size]) in self.sure:
             wanted += self.size
         self.say(
-            found >= wanted, f"{found} tokens were found.\nWanted: {wanted}, in blocks "
-            f"{[self.sure[tuple(tokens[: i + self.size])] for i in range(0, wanted, self.size)]}.", "not_found",
-        )  # fmt: skip
+            found >= wanted,
+            f"{found} tokens were found.\nWanted: {wanted}, in blocks "
+            f"{[self.sure[tuple(tokens[: i + self.size])] for i in range(0, wanted, self.size)]}.",
+            "not_found",
+        )
         self.count_owners("not_shared")
         return found
 
@@ -68,29 +77,42 @@ class Books:
             copies = self.manager.append(table, len(new))
         except OutOfBlocks as raised:
             self.diary.add(f"{call} raised OutOfBlocks")
-            self.say(missing > free, f"{call} raises OutOfBlocks: {raised}\nWanted: {missing} of {free} free blocks.", "too_greedy")
+            self.say(
+                missing > free,
+                f"{call} raises OutOfBlocks: {raised}\nWanted: {missing} of {free} free blocks.",
+                "too_greedy",
+            )
             same = list(plain(table.blocks)) == before and plain(table.num_tokens) == len(held)
             self.say(
                 same and self._free() == free,
                 f"{call} raised OutOfBlocks, and yet something has changed: {name} holds {plain(table.num_tokens)} tokens "
                 f"in blocks {plain(table.blocks)}, {self._free()} are free.\nWanted: {len(held)} tokens in {before}, "
-                f"{free} free. Count first, then take.", "half_taken",
-            )  # fmt: skip
+                f"{free} free. Count first, then take.",
+                "half_taken",
+            )
             return False
         copies = [tuple(plain(pair)) for pair in copies or []]
         self.diary.add(f"{call}" + (f" returned {copies}" if copies else ""))
-        self.say(missing <= free, f"{call} needs {missing} blocks, {free} are free.\nWanted: OutOfBlocks.", "no_error")
+        self.say(
+            missing <= free,
+            f"{call} needs {missing} blocks, {free} are free.\nWanted: OutOfBlocks.",
+            "no_error",
+        )
         self._look_at_blocks(name, before, end, copies_wanted, copies)
         self._copy(copies)
         self.tokens[name] = held = held + list(new)
         self._evict(set(plain(table.blocks)) - set(before))
         for position, slot in list(enumerate(self._slots(name)))[end - len(new) :]:
             block = slot // self.size
-            others = [other for other in self.tables if other != name and block in plain(self.tables[other].blocks)]
+            others = [
+                other for other in self.tables if other != name and block in plain(self.tables[other].blocks)
+            ]
             self.say(
-                not others, f"{name}'s token {position} goes to slot {slot}, in block {block}, which {', '.join(others)} "
-                "holds as well.\nWanted: a block of its own.", "written_shared" if copies_wanted else "same_block",
-            )  # fmt: skip
+                not others,
+                f"{name}'s token {position} goes to slot {slot}, in block {block}, which {', '.join(others)} "
+                "holds as well.\nWanted: a block of its own.",
+                "written_shared" if copies_wanted else "same_block",
+            )
             self.pool[slot] = tuple(held[: position + 1])
         self.count_owners("leak" if copies_wanted else None)
         self.read_all()
@@ -117,9 +139,14 @@ class Books:
         self.say(
             second is not table and second.blocks is not table.blocks,
             f"{new} and {name} are the same {'table' if second is table else 'list of blocks'}: what one appends, the "
-            "other has too.", "same_list",
-        )  # fmt: skip
-        self.say(self._free() == free, f"fork took {free - self._free()} blocks.\nWanted: none, all are shared.", "copied")
+            "other has too.",
+            "same_list",
+        )
+        self.say(
+            self._free() == free,
+            f"fork took {free - self._free()} blocks.\nWanted: none, all are shared.",
+            "copied",
+        )
         self.t.equal(self.diary.after(f"blocks of {new}"), plain(second.blocks), plain(table.blocks))
         self.t.equal(self.diary.after(f"num_tokens of {new}"), plain(second.num_tokens), len(self.tokens[name]))
         self.tables[new], self.tokens[new] = second, list(self.tokens[name])
@@ -133,9 +160,11 @@ class Books:
         self.diary.add(f"free({name})")
         self.count_owners("leak")
         self.t.equal(
-            self.diary.after(f"blocks and num_tokens of {name}"), [plain(table.blocks), plain(table.num_tokens)], [[], 0],
+            self.diary.after(f"blocks and num_tokens of {name}"),
+            [plain(table.blocks), plain(table.num_tokens)],
+            [[], 0],
             mistakes={n: lambda y: True for n in ("not_emptied",) if n in self.known_mistakes},
-        )  # fmt: skip
+        )
         return table
 
     # -- comparisons -------------------------------------------------------------------------------------
@@ -147,9 +176,11 @@ class Books:
             holders = [name for name, table in self.tables.items() if block in plain(table.blocks)]
             held_by = ", ".join(holders) or "nobody"
             self.say(
-                given == wanted, f"Block {block} has {given} owner(s) by the allocator's count.\nWanted: {wanted}: it is "
-                f"held by {held_by}.", mistake if mistake != "leak" or given > wanted else "freed_early",
-            )  # fmt: skip
+                given == wanted,
+                f"Block {block} has {given} owner(s) by the allocator's count.\nWanted: {wanted}: it is "
+                f"held by {held_by}.",
+                mistake if mistake != "leak" or given > wanted else "freed_early",
+            )
 
     def read_all(self):
         """What each sequence reads is what it, or another with the same beginning, wrote."""
@@ -171,33 +202,49 @@ class Books:
             mistake = "stale" if was_here else "partial_block" if held is None or not same_tokens else None
         text = "nothing" if held is None else f"token {held[-1]} after {list(held[:-1])}"
         self.say(
-            held == wanted, f"{name} reads block {block} for its token {wanted[-1]} after {list(wanted[:-1])}; there lies {text}.",
+            held == wanted,
+            f"{name} reads block {block} for its token {wanted[-1]} after {list(wanted[:-1])}; there lies {text}.",
             mistake,
-        )  # fmt: skip
+        )
 
     def _look_at_blocks(self, name, before, end, copies_wanted, copies):
         table = self.tables[name]
         blocks, wanted = list(plain(table.blocks)), -(-end // self.size)
         self.t.equal(self.diary.after(f"num_tokens of {name}"), plain(table.num_tokens), end)
         self.say(
-            len(blocks) == wanted, f"{name} holds {end} tokens in {len(blocks)} blocks of {self.size}.\nWanted: {wanted}.",
+            len(blocks) == wanted,
+            f"{name} holds {end} tokens in {len(blocks)} blocks of {self.size}.\nWanted: {wanted}.",
             "block_too_many" if len(blocks) > wanted else "block_too_few",
-        )  # fmt: skip
+        )
         self.say(len(set(blocks)) == len(blocks), f"{name} holds a block twice: {blocks}.", "same_block")
         kept = before[:-1] if copies_wanted else before
-        self.say(blocks[: len(kept)] == kept, f"{name}'s blocks were {before} and are {blocks} now.\nWanted: new ones at the end, "
-                 f"{kept} as before.", "needless_copy")  # fmt: skip
+        self.say(
+            blocks[: len(kept)] == kept,
+            f"{name}'s blocks were {before} and are {blocks} now.\nWanted: new ones at the end, "
+            f"{kept} as before.",
+            "needless_copy",
+        )
         if not copies_wanted:
-            self.say(not copies, f"append asks for the copies {copies}.\nWanted: none, nobody else writes there.", "needless_copy")
+            self.say(
+                not copies,
+                f"append asks for the copies {copies}.\nWanted: none, nobody else writes there.",
+                "needless_copy",
+            )
             return
         last, new = before[-1], blocks[len(before) - 1]
         self.say(
-            new != last, f"{name} writes on in block {last}, which {self._holders(last)} sequences hold.\nWanted: a new "
-            "block in its place, and the copy that fills it.", "written_shared",
-        )  # fmt: skip
+            new != last,
+            f"{name} writes on in block {last}, which {self._holders(last)} sequences hold.\nWanted: a new "
+            "block in its place, and the copy that fills it.",
+            "written_shared",
+        )
         pair = [(last, new)]
         mistake = "not_reported" if not copies else "reversed" if copies == [(new, last)] else None
-        self.say(copies == pair, f"append returned {copies}.\nWanted: {pair}, from the shared block to the new one.", mistake)
+        self.say(
+            copies == pair,
+            f"append returned {copies}.\nWanted: {pair}, from the shared block to the new one.",
+            mistake,
+        )
 
     # -- the pool ----------------------------------------------------------------------------------------
 

@@ -1,17 +1,20 @@
 """Two sequences out of one, and the copy that is made when one of them writes."""
 
-from ....techniques.paged_kv import BlockManager, OutOfBlocks
+from ....techniques.paged_kv import BlockManager
 from ...exercise import Exercise
 from .books import Books
+from .names import NAMES
 
 fork = Exercise(
     "paged_kv_cache.fork",
     "Fork, and copy on write",
     name="BlockManager",
     reference=BlockManager,
-    names={"OutOfBlocks": OutOfBlocks},
+    names=NAMES,
     uses=(
-        "paged_kv_cache.allocator", "paged_kv_cache.block_table", "paged_kv_cache.prefix_cache",
+        "paged_kv_cache.allocator",
+        "paged_kv_cache.block_table",
+        "paged_kv_cache.prefix_cache",
         "paged_kv_cache.sharing",
     ),
     mistakes={
@@ -40,7 +43,7 @@ fork = Exercise(
         ),
         "half_taken": "The copy needs a free block too: count it among the missing ones before you take any.",
     },
-)  # fmt: skip
+)
 
 
 def _books(t, answer, num_blocks, size):

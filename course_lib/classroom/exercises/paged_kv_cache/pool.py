@@ -6,13 +6,14 @@ import numpy as np
 from ....techniques.paged_kv import PagedKVCache
 from ...exercise import Exercise
 from ...mismatch import as_numpy
+from .names import NAMES
 
 pool = Exercise(
     "paged_kv_cache.pool",
     "Keys and values in a pool of slots",
     name="PagedKVCache",
     reference=PagedKVCache,
-    names={"mx": mx, "np": np},
+    names=NAMES,
     mistakes={
         "swapped": "Keys and values have changed places.",
         "axes": (
@@ -64,7 +65,9 @@ class _Slots:
         wants = [mx.array(x.swapaxes(1, 2)).astype(self.dtype) for x in flat]
         for which, name in enumerate(("keys", "values")):
             named = {
-                "axes": lambda y, which=which: isinstance(y, mx.array) and y.shape == flat[which].shape != wants[which].shape,
+                "axes": lambda y, which=which: (
+                    isinstance(y, mx.array) and y.shape == flat[which].shape != wants[which].shape
+                ),
                 "swapped": wants[1 - which],
                 **mistakes(which, wants),
             }
@@ -171,4 +174,6 @@ def _(answer, t):
     other.write([1, 2])
     one.read([[0, 1]])
     other.read([[1, 2]])
-    t.equal("nbytes of a pool of 5 blocks of 4, 2 heads of size 4, float32", one.cache.nbytes, 2 * 5 * 4 * 2 * 4 * 4)
+    t.equal(
+        "nbytes of a pool of 5 blocks of 4, 2 heads of size 4, float32", one.cache.nbytes, 2 * 5 * 4 * 2 * 4 * 4
+    )

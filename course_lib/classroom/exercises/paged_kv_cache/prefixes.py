@@ -1,18 +1,17 @@
 """Which blocks hold which tokens."""
 
-import itertools
-
 from ....techniques.paged_kv import PrefixCache
 from ...exercise import Exercise
 from ...mismatch import plain
 from .diary import Diary
+from .names import NAMES
 
 prefix_cache = Exercise(
     "paged_kv_cache.prefix_cache",
     "Find full blocks by what they hold",
     name="PrefixCache",
     reference=PrefixCache,
-    names={"itertools": itertools},
+    names=NAMES,
     mistakes={
         "not_found": "A block that was added is not found behind the same beginning.",
         "no_chain": (
@@ -36,7 +35,9 @@ prefix_cache = Exercise(
         "second_known": "The second block with the same tokens counts as known. Only the first one is found.",
         "not_contained": "`block in prefixes` is wrong: it says whether something is known to be in the block.",
         "list_key": "A list cannot be a key. Make a tuple of the tokens.",
-        "forget_unknown": "Forgetting a block that is not known is no error: every block is forgotten when it is handed out.",
+        "forget_unknown": (
+            "Forgetting a block that is not known is no error: every block is forgotten when it is handed out."
+        ),
     },
 )
 
@@ -101,7 +102,9 @@ class _Known:
         try:
             self.cache.forget(block)
         except KeyError as raised:
-            self.t.true(False, self.diary.after(f"forget({block}) raises KeyError: {raised}."), "forget_unknown")
+            self.t.true(
+                False, self.diary.after(f"forget({block}) raises KeyError: {raised}."), "forget_unknown"
+            )
         self.diary.add(f"forget(block {block})")
         path = self.path_of.pop(block, None)
         if path is not None:

@@ -1,15 +1,16 @@
 """Blocks for sequences that grow, begin alike, and end."""
 
-from ....techniques.paged_kv import BlockManager, OutOfBlocks
+from ....techniques.paged_kv import BlockManager
 from ...exercise import Exercise
 from .books import Books
+from .names import NAMES
 
 sharing = Exercise(
     "paged_kv_cache.sharing",
     "Sequences that begin alike share blocks",
     name="SharingBlocks",
     reference=BlockManager,
-    names={"OutOfBlocks": OutOfBlocks},
+    names=NAMES,
     uses=("paged_kv_cache.allocator", "paged_kv_cache.block_table", "paged_kv_cache.prefix_cache"),
     mistakes={
         "block_too_many": (
@@ -25,8 +26,13 @@ sharing = Exercise(
             "Blocks were taken before it was clear that they suffice. Count what is missing first, and raise "
             "before anything changes."
         ),
-        "leak": "A sequence has ended and still owns blocks. Release every block of its table, the partly filled one too.",
-        "freed_early": "A block lost more owners than it should: each table that ends releases each of its blocks once.",
+        "leak": (
+            "A sequence has ended and still owns blocks. Release every block of its table, the partly filled "
+            "one too."
+        ),
+        "freed_early": (
+            "A block lost more owners than it should: each table that ends releases each of its blocks once."
+        ),
         "not_emptied": (
             "The table still names its blocks. They belong to others soon: empty it, so that a second `free` "
             "finds nothing to release twice."
@@ -49,8 +55,7 @@ sharing = Exercise(
             "preemption. Whoever allocates a block forgets what was known of it."
         ),
         "not_kept": (
-            "A known block was overwritten while others were free. Release with "
-            "keep=(block in self.prefixes)."
+            "A known block was overwritten while others were free. Release with keep=(block in self.prefixes)."
         ),
         "free_order": (
             "The beginning of an unused prefix was evicted before its end; without the beginning, the rest "
@@ -58,7 +63,7 @@ sharing = Exercise(
         ),
         "always_on": "With prefix_caching=False nothing is remembered and nothing is found.",
     },
-)  # fmt: skip
+)
 
 
 def _books(t, answer, num_blocks, size, **options):
@@ -99,7 +104,11 @@ def _(answer, t):
     try:
         books.manager.free(table)
     except ValueError as raised:
-        books.say(False, f"A second free(a) raises ValueError: {raised}.\nWanted: nothing, the table is empty.", "not_emptied")
+        books.say(
+            False,
+            f"A second free(a) raises ValueError: {raised}.\nWanted: nothing, the table is empty.",
+            "not_emptied",
+        )
     books.count_owners("freed_early")
     books.end("b")
     books.empty("c")
@@ -171,15 +180,22 @@ def _(answer, t):
     books.grow("b", [9] * 5)
     prompt = [1, 2, 3, 4, 5, 6, 7]
     found = books.manager.new_table(prompt)
-    books.say(found.num_tokens == 6, f"new_table({prompt}) found {found.num_tokens} tokens. Three blocks were never "
-              "used, and b needed three.\nWanted: 6.", "not_kept")  # fmt: skip
+    books.say(
+        found.num_tokens == 6,
+        f"new_table({prompt}) found {found.num_tokens} tokens. Three blocks were never "
+        "used, and b needed three.\nWanted: 6.",
+        "not_kept",
+    )
     books.manager.free(found)
     books.begin("c", [8])
     books.grow("c", [8])  # one block of the prefix has to go
     found = books.manager.new_table(prompt)
-    books.say(found.num_tokens == 4, f"One block of a's prefix was needed; new_table({prompt}) then found "
-              f"{found.num_tokens} tokens.\nWanted: 4, the end is evicted first.",
-              "free_order" if found.num_tokens < 4 else "stale")  # fmt: skip
+    books.say(
+        found.num_tokens == 4,
+        f"One block of a's prefix was needed; new_table({prompt}) then found "
+        f"{found.num_tokens} tokens.\nWanted: 4, the end is evicted first.",
+        "free_order" if found.num_tokens < 4 else "stale",
+    )
 
 
 @sharing.case("without prefix caching nothing is found")

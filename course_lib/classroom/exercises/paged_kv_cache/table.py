@@ -1,17 +1,16 @@
 """Where a sequence's tokens lie."""
 
-import numpy as np
-
 from ....techniques.paged_kv import BlockTable
 from ...exercise import Exercise
 from ...mismatch import plain
+from .names import NAMES
 
 block_table = Exercise(
     "paged_kv_cache.block_table",
     "A block table and its slots",
     name="BlockTable",
     reference=BlockTable,
-    names={"np": np},
+    names=NAMES,
     mistakes={
         "token_number": (
             "These are the tokens' numbers, as if the blocks lay one behind the other. Ask the table: the "
@@ -52,14 +51,20 @@ def _check(answer, t, size, blocks, num_tokens, start=0, end=None):
     table = answer(size, list(blocks), num_tokens)
     tokens = range(start, num_tokens if end is None else end)
     wanted = _slots(blocks, size, tokens)
-    call = {(0, None): "slots()"}.get((start, end), f"slots({start})" if end is None else f"slots({start}, {end})")
-    given = table.slots() if call == "slots()" else table.slots(start) if end is None else table.slots(start, end)
+    call = {(0, None): "slots()"}.get(
+        (start, end), f"slots({start})" if end is None else f"slots({start}, {end})"
+    )
+    given = (
+        table.slots() if call == "slots()" else table.slots(start) if end is None else table.slots(start, end)
+    )
     given = [plain(slot) for slot in given]
     shifted = [*blocks[1:], blocks[0]] if blocks else []
     until = [*tokens, tokens.stop] if tokens.stop < len(blocks) * size else None
     mistakes = {
         "token_number": list(tokens),
-        "block_numbers": lambda y: y == [blocks[i // size] for i in tokens] or (bool(blocks) and y == list(blocks)),
+        "block_numbers": lambda y: (
+            y == [blocks[i // size] for i in tokens] or (bool(blocks) and y == list(blocks))
+        ),
         "no_offset": [blocks[i // size] * size for i in tokens],
         "not_scaled": [blocks[i // size] + i % size for i in tokens],
         "next_block": lambda y: y in (_slots(shifted, size, tokens), [_late(blocks, size, i) for i in tokens]),
@@ -88,7 +93,11 @@ def _(answer, t):
 def _(answer, t):
     table = answer(4)
     t.equal("list(BlockTable(4).slots())", [plain(s) for s in table.slots()], [])
-    t.equal("blocks, num_tokens and block_size of BlockTable(4)", [plain(table.blocks), table.num_tokens, table.block_size], [[], 0, 4])
+    t.equal(
+        "blocks, num_tokens and block_size of BlockTable(4)",
+        [plain(table.blocks), table.num_tokens, table.block_size],
+        [[], 0, 4],
+    )
 
 
 @block_table.case("a part of the tokens")
@@ -110,9 +119,11 @@ def _(answer, t):
     for blocks, num_tokens in (([], 0), ([5], 3), ([5], 4), ([5, 0, 2], 10), ([5, 0, 2], 12)):
         table = answer(4, list(blocks), num_tokens)
         t.equal(
-            f"num_full of BlockTable(4, {blocks}, {num_tokens})", plain(table.num_full), num_tokens // 4,
+            f"num_full of BlockTable(4, {blocks}, {num_tokens})",
+            plain(table.num_full),
+            num_tokens // 4,
             mistakes={"partial_counted": len(blocks)},
-        )  # fmt: skip
+        )
 
 
 @block_table.case("it changes as blocks and tokens come, and two tables share nothing")
@@ -120,7 +131,12 @@ def _(answer, t):
     one, other = answer(2), answer(2)
     one.blocks.append(6)
     one.num_tokens += 1
-    t.equal("blocks of a second BlockTable(2) after one.blocks.append(6)", plain(other.blocks), [], mistakes={"shared": [6]})
+    t.equal(
+        "blocks of a second BlockTable(2) after one.blocks.append(6)",
+        plain(other.blocks),
+        [],
+        mistakes={"shared": [6]},
+    )
     t.equal("list(one.slots())", [plain(s) for s in one.slots()], [12])
     one.num_tokens += 1
     t.equal("list(one.slots()) after one more token", [plain(s) for s in one.slots()], [12, 13])
