@@ -17,7 +17,7 @@ from pathlib import Path
 from course_lib.kernels.metal.diagnostics import explain
 from course_lib.kernels.metal.errors import MetalError, MetalSyntaxError
 from course_lib.kernels.metal.preprocess import preprocess
-from course_lib.kernels.metal.signature import Body, Signature, metal_source
+from course_lib.kernels.metal.signature import ATTRIBUTES, Body, Signature, metal_source
 from course_lib.kernels.metal.translate import translate
 from course_lib.kernels.toolchain import BuildError, find_compiler, host_cpu, identity
 from course_lib.paths import EXTENSIONS, cache_dir
@@ -125,19 +125,13 @@ def _entry(signature: Signature) -> str:
         pointer = f"static_cast<{const}{element}*>(buffers[{i}])"
         arguments.append(f"*{pointer}" if parameter.reference else pointer)
     for name in signature.attributes:
-        one = not _is_vector(name)
-        arguments.append(f"at.{name}[0]" if one else f"emulator::three(at.{name})")
+        vector = ATTRIBUTES[name] == "uint3"
+        arguments.append(f"emulator::three(at.{name})" if vector else f"at.{name}[0]")
     call = f"{signature.function}{signature.template_arguments}({', '.join(arguments)});"
     return (
         '#line 1 "the call"\n'
         f'extern "C" void emulated_kernel(void* const* buffers, const emulator::Position& at) {{ {call} }}\n'
     )
-
-
-def _is_vector(attribute: str) -> bool:
-    from course_lib.kernels.metal.signature import ATTRIBUTES
-
-    return ATTRIBUTES[attribute] == "uint3"
 
 
 def _build(target: Path, source: str, signature: Signature, checked: bool, compiler: Path) -> None:
@@ -158,6 +152,8 @@ def _build(target: Path, source: str, signature: Signature, checked: bool, compi
         ran = subprocess.run(link, capture_output=True, text=True, check=False)
         if ran.returncode:
             raise MetalError(f"the kernel does not link:\n{ran.stderr[-2000:]}")
+        if os.uname().sysname == "Darwin":  # line numbers stay in the object file, which does not
+            _run(["/usr/bin/dsymutil", folder / "kernel"])
         (folder / "kernel.o").unlink()
         target.parent.mkdir(exist_ok=True)
         for path in folder.iterdir():

@@ -50,7 +50,7 @@ def _frames(program: Path, addresses: list[int]):
     """(address, its lines from the innermost function outwards), in the order of the addresses."""
     spelled = [hex(address - 1) for address in addresses]
     if sys.platform == "darwin":
-        command = ["/usr/bin/atos", "-i", "-fullPath", "-o", str(program), "-l", "0x100000000", *spelled]
+        command = ["/usr/bin/atos", "-i", "-fullPath", "-o", str(program), *spelled]
         said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
         for address, block in zip(addresses, said.split("\n\n"), strict=False):
             yield address, [(f, int(n)) for f, n in re.findall(r"\(([^()]+):(\d+)\)", block)]

@@ -2,7 +2,11 @@
 
 #include <signal.h>
 #include <sys/time.h>
+#if defined(__APPLE__)
+#include <sys/ucontext.h>  // <ucontext.h> is refused there
+#else
 #include <ucontext.h>
+#endif
 
 #include <cstdlib>
 

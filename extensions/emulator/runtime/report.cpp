@@ -3,10 +3,21 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#if defined(__APPLE__)
+#include <mach-o/dyld.h>
+#endif
 
 namespace emulator {
 
 namespace {
+
+// An address as the file has it: macOS loads programs elsewhere.
+unsigned long long in_file(uintptr_t pc) {
+#if defined(__APPLE__)
+  pc -= static_cast<uintptr_t>(_dyld_get_image_vmaddr_slide(0));
+#endif
+  return pc;
+}
 
 // All text is ours or an identifier, but a file's name may hold anything.
 std::string quoted(const char* text) {
@@ -25,7 +36,7 @@ std::string line_json(const Place& place, uintptr_t pc) {
     return "{\"file\": " + quoted(place.file) + number;
   }
   if (!pc) return "null";
-  std::snprintf(number, sizeof number, "{\"pc\": %llu}", static_cast<unsigned long long>(pc));
+  std::snprintf(number, sizeof number, "{\"pc\": %llu}", in_file(pc));
   return number;
 }
 
@@ -88,7 +99,7 @@ void write_report(const Launch& launch, const char* path) {
   std::fprintf(file, "],\n\"sites\": [");
   separator = "";
   for (const Site& site : const_cast<Launch&>(launch).sites.all()) {
-    std::fprintf(file, "%s{\"pc\": %llu, \"regions\": [", separator, (unsigned long long)site.pc);
+    std::fprintf(file, "%s{\"pc\": %llu, \"regions\": [", separator, in_file(site.pc));
     for (std::size_t i = 0; i < site.by_region.size(); i++)
       std::fprintf(file, "%s%s", i ? ", " : "", tally_json(site.by_region[i]).c_str());
     std::fprintf(file, "]}");

@@ -37,6 +37,7 @@ class Traffic {
 
  private:
   void fold(Site& site);
+  void count(Site& site, const LaneAccesses& lanes);
 
   Sites& sites_;
   std::size_t wanted_;
