@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from course_lib.lab.serving import Ask, simulate
 from course_lib.lab.style import BLUE, ORANGE
-from course_lib.lab.timeline import gantt, mean_rows, occupancy
+from course_lib.lab.timeline import counted_in_steps, gantt, mean_rows, occupancy
 from course_lib.techniques.scheduling import Limits, schedule_continuous, schedule_static
 
 ASKS = [Ask((1, 2), 2), Ask((1,), 5), Ask((1, 2, 3), 1, 0.5)]
@@ -22,7 +22,9 @@ def runs():
 def boxes(axis, colour):
     """(row, start, end) of the boxes in a colour."""
     found = [p for p in axis.patches if to_hex(p.get_facecolor()).upper() == colour]
-    return sorted((round(p.get_y() + p.get_height() / 2), p.get_x(), p.get_x() + p.get_width()) for p in found)
+    return sorted(
+        (round(p.get_y() + p.get_height() / 2), p.get_x(), p.get_x() + p.get_width()) for p in found
+    )
 
 
 def test_each_step_is_a_box_where_it_ran(runs):
@@ -36,6 +38,19 @@ def test_waiting_begins_at_the_arrival(runs):
     static, _ = gantt(runs).axes
     grey = [p for p in static.patches if to_hex(p.get_facecolor()) == "#dddddd"]
     assert [(p.get_x(), p.get_x() + p.get_width()) for p in grey] == [(0, 2), (0, 5), (0.5, 6)]
+
+
+def test_by_steps_the_picture_does_not_depend_on_how_long_they_take():
+    asks = [Ask((1, 2), 2), Ask((1,), 5), Ask((1, 2, 3), 1, 0.5), Ask((1,), 1, 90.0)]
+    pictures = []
+    for seconds in (0.3, 0.7):
+        run = simulate(asks, schedule_continuous, Limits(2), lambda tokens, s=seconds: s * tokens)
+        (axis,) = gantt({"run": run}, by_step=True).axes
+        pictures.append([boxes(axis, ORANGE), boxes(axis, BLUE)])
+    assert pictures[0] == pictures[1]
+    assert pictures[0][0] == [(0, 0, 1), (1, 0, 1), (2, 2, 3), (3, 5, 6)]
+    last = counted_in_steps(run).requests[3]
+    assert (last.arrival_time, last.scheduled_time, last.finish_time) == (5, 5, 6)
 
 
 def test_occupancy_counts_the_requests_of_each_step(runs):

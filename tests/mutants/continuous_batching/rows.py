@@ -308,7 +308,9 @@ class OneArrayARow:
         some = next(pair for pair in asked if pair)
         empty = tuple(x[:, :0] for x in some)
         return tuple(
-            mx.stack([mx.pad(x[i], ((0, 0), (0, S - x[i].shape[1]), (0, 0))) for x in (p or empty for p in asked)])
+            mx.stack(
+                [mx.pad(x[i], ((0, 0), (0, S - x[i].shape[1]), (0, 0))) for x in (p or empty for p in asked)]
+            )
             for i in (0, 1)
         )
 

@@ -67,7 +67,8 @@ def _run(answer, t, requests, limit=2, steps=60, cancel=None, schedule=schedule_
     """
     batch = Scripted(limit)
     made = [
-        Request([7] * prompt, max_tokens, float(arrival), stop) for prompt, _, max_tokens, arrival, stop in requests
+        Request([7] * prompt, max_tokens, float(arrival), stop)
+        for prompt, _, max_tokens, arrival, stop in requests
     ]
     batch.scripts = {id(r): ask[1] for r, ask in zip(made, requests, strict=True)}
     batch.number = {id(r): i for i, r in enumerate(made)}
@@ -76,12 +77,22 @@ def _run(answer, t, requests, limit=2, steps=60, cancel=None, schedule=schedule_
     def watched(waiting, running, limits):
         asked.append((batch.now, list(waiting), list(running)))
         early = [batch.number[id(r)] for r in waiting if r.arrival_time > batch.now]
-        t.true(not early, f"At time {batch.now:g} the schedule was offered requests {early}, which come later.", "early")
         t.true(
-            waiting or running, f"At time {batch.now:g} the schedule was asked, and nobody was there.", "empty_step"
+            not early,
+            f"At time {batch.now:g} the schedule was offered requests {early}, which come later.",
+            "early",
+        )
+        t.true(
+            waiting or running,
+            f"At time {batch.now:g} the schedule was asked, and nobody was there.",
+            "empty_step",
         )
         ended = [batch.number[id(r)] for r in running if r.finish_reason]
-        t.true(not ended, f"At time {batch.now:g} requests {ended} have ended and are still running.", "still_runs")
+        t.true(
+            not ended,
+            f"At time {batch.now:g} requests {ended} have ended and are still running.",
+            "still_runs",
+        )
         return schedule(waiting, running, limits)
 
     serving = answer(batch, watched, Limits(limit))
@@ -94,7 +105,11 @@ def _run(answer, t, requests, limit=2, steps=60, cancel=None, schedule=schedule_
         seen = len(batch.diary)
         _step(t, serving, batch)
         if len(batch.diary) > seen:
-            t.true(bool(asked) and asked[-1][0] == batch.now, "A step ran that no schedule had chosen.", "own_schedule")
+            t.true(
+                bool(asked) and asked[-1][0] == batch.now,
+                "A step ran that no schedule had chosen.",
+                "own_schedule",
+            )
     batch.requests, batch.asked = made, asked
     return batch
 
@@ -127,13 +142,23 @@ def _cancel(t, serving, request, number, batch):
         t.true(False, str(wrong), "cancel_ended" if reason else "cancel_no_row")
     if reason:
         same = request.finish_reason == reason and request.generated == before
-        t.true(same, f'Request {number} had ended ("{reason}"); cancelled, it has "{request.finish_reason}".', "cancel_ended")
+        t.true(
+            same,
+            f'Request {number} had ended ("{reason}"); cancelled, it has "{request.finish_reason}".',
+            "cancel_ended",
+        )
         return
-    t.true(request not in batch.rows, f"Request {number} was cancelled while it ran and keeps its row.", "cancel_leak")
+    t.true(
+        request not in batch.rows,
+        f"Request {number} was cancelled while it ran and keeps its row.",
+        "cancel_leak",
+    )
     named = "cancel_leak" if ran else "cancel_waits"
     waits = request in getattr(serving, "waiting", ()) or request in getattr(serving, "running", ())
     t.true(not waits, f"Request {number} was cancelled and is still in one of the lists.", named)
-    t.equal(f"finish_reason of request {number}", request.finish_reason, "cancelled", mistakes={"no_reason": None})
+    t.equal(
+        f"finish_reason of request {number}", request.finish_reason, "cancelled", mistakes={"no_reason": None}
+    )
 
 
 def _answers(t, batch, wanted):
@@ -150,7 +175,12 @@ def _answers(t, batch, wanted):
                 "too_short": lambda y, tokens=tokens: 0 < len(y) < len(tokens),
             },
         )  # fmt: skip
-        t.equal(f"Request {number}: finish_reason", request.finish_reason, reason, mistakes={"no_reason": lambda r: True})
+        t.equal(
+            f"Request {number}: finish_reason",
+            request.finish_reason,
+            reason,
+            mistakes={"no_reason": lambda r: True},
+        )
     t.equal("rows in use at the end", len(batch.rows), 0, mistakes={"row_leak": lambda n: True})
 
 
@@ -169,8 +199,14 @@ def _(answer, t):
 
 @loop.case("requests that end in the same step all leave, and free rows are refilled in the next")
 def _(answer, t):
-    batch = _run(answer, t, [(1, [1] * 9, 2, 0, ()), (1, [2] * 9, 2, 0, ()), (4, [3] * 9, 2, 0, ()), (2, [4] * 9, 1, 0, ())])
-    _answers(t, batch, {0: ([1, 1], "length"), 1: ([2, 2], "length"), 2: ([3, 3], "length"), 3: ([4], "length")})
+    batch = _run(
+        answer,
+        t,
+        [(1, [1] * 9, 2, 0, ()), (1, [2] * 9, 2, 0, ()), (4, [3] * 9, 2, 0, ()), (2, [4] * 9, 1, 0, ())],
+    )
+    _answers(
+        t, batch, {0: ([1, 1], "length"), 1: ([2, 2], "length"), 2: ([3, 3], "length"), 3: ([4], "length")}
+    )
     wanted = [{0: 1, 1: 1}, {0: 1, 1: 1}, {2: 4, 3: 2}, {2: 1}]
     t.equal("the steps", batch.diary, wanted, mistakes={"refill_late": lambda d: len(d) > len(wanted)})
 
@@ -195,7 +231,13 @@ def _(answer, t):
 
 @loop.case("cancel frees the row, while running, waiting, and after the end")
 def _(answer, t):
-    asks = [(1, [1] * 9, 8, 0, ()), (1, [2] * 9, 4, 0, ()), (1, [3] * 9, 3, 0, ()), (1, [4] * 9, 2, 0, ()), (1, [5] * 9, 1, 50, ())]
+    asks = [
+        (1, [1] * 9, 8, 0, ()),
+        (1, [2] * 9, 4, 0, ()),
+        (1, [3] * 9, 3, 0, ()),
+        (1, [4] * 9, 2, 0, ()),
+        (1, [5] * 9, 1, 50, ()),
+    ]
     batch = _run(answer, t, asks, cancel={2: (0,), 3: (3,), 10: (0, 1, 2), 20: (4,)})
     _answers(t, batch, {
         0: ([1, 1], "cancelled"), 1: ([2] * 4, "length"), 2: ([3] * 3, "length"), 3: ([], "cancelled"), 4: ([], "cancelled"),
@@ -208,7 +250,12 @@ def _(answer, t):
 
     asks = [(1, [1] * 9, 1, 0, ()), (1, [2] * 9, 3, 0, ()), (1, [3] * 9, 1, 0, ())]
     batch = _run(answer, t, asks, schedule=schedule_static)
-    t.equal("the steps", batch.diary, [{0: 1, 1: 1}, {1: 1}, {1: 1}, {2: 1}], mistakes={"own_schedule": lambda d: True})
+    t.equal(
+        "the steps",
+        batch.diary,
+        [{0: 1, 1: 1}, {1: 1}, {1: 1}, {2: 1}],
+        mistakes={"own_schedule": lambda d: True},
+    )
 
     def by_twos(waiting, running, limits):
         return [Work(r, min(2, r.num_new_tokens)) for r in [*running, *waiting][: limits.max_num_seqs]]
@@ -240,7 +287,11 @@ def _(answer, t):
             known = len(waiting) + len(running)
             alive = [r for r in here if r.finish_reason is None or _ends(batch, r) >= now]
             named = "Somebody who is there is neither waiting nor running"
-            t.true(known >= len([r for r in alive if _ends(batch, r) > now]), f"{named} at time {now:g}.", "refill_late")
+            t.true(
+                known >= len([r for r in alive if _ends(batch, r) > now]),
+                f"{named} at time {now:g}.",
+                "refill_late",
+            )
 
 
 def _alone(script, max_tokens, stop):
@@ -256,4 +307,6 @@ def _alone(script, max_tokens, stop):
 def _ends(batch, request):
     """The time of the last step that worked on a request."""
     number = batch.number[id(request)]
-    return max((now for now, step in zip(batch.times, batch.diary, strict=True) if number in step), default=-1)
+    return max(
+        (now for now, step in zip(batch.times, batch.diary, strict=True) if number in step), default=-1
+    )

@@ -57,20 +57,32 @@ def _(answer, t):
         before = list(waiting)
         given = answer(waiting, 12.0)
         t.true(waiting == before, "`waiting` has changed.", "changes_list")
-        same = isinstance(given, list) and len(given) == count and {id(r) for r in given} == {id(r) for r in before}
-        t.true(same, f"order_waiting of {count} requests gives {_named(given)}.\nWanted: the same {count}.", "lost")
+        same = (
+            isinstance(given, list)
+            and len(given) == count
+            and {id(r) for r in given} == {id(r) for r in before}
+        )
+        t.true(
+            same,
+            f"order_waiting of {count} requests gives {_named(given)}.\nWanted: the same {count}.",
+            "lost",
+        )
 
 
 def _named(given):
     return f"a list of {len(given)}" if isinstance(given, list) else repr(given)[:60]
 
 
-@order.case(f"three short answers for each long one: the mean latency falls to {GAIN:.0%} of first come, first served's")
+@order.case(
+    f"three short answers for each long one: the mean latency falls to {GAIN:.0%} of first come, first served's"
+)
 def _(answer, t):
     for rate in (0.3, 0.2):
         asks = _mixed(t, 120, rate)
         ours, fair = (_mean(_simulate(asks, 4, order)) for order in (answer, None))
-        message = f"{rate:g} requests a second: mean latency {ours:.0f} s, first come, first served {fair:.0f} s."
+        message = (
+            f"{rate:g} requests a second: mean latency {ours:.0f} s, first come, first served {fair:.0f} s."
+        )
         if ours > GAIN * fair:
             wanted = f"{message}\nWanted: at most {GAIN * fair:.0f} s."
             t.true(False, wanted, "worse" if ours > fair * 1.02 else "no_gain")

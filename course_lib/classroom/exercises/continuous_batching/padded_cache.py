@@ -16,13 +16,13 @@ padded_cache = Exercise(
     names={"mx": mx, "np": np},
     mistakes={
         "shared_offset": (
-            "All rows stand at the same position: that of the column. A row's first *real* token stands at "
+            "All rows stand at the same position: that of the column. A row's first real token stands at "
             "0, so its next column stands at `held` less its own padding."
         ),
         "offset_of_length": (
             "The padding is added. It comes before the text and delays it: subtract it from `held`."
         ),
-        "offset_stuck": "The offset does not move on. It is the position of the *next* column: `held` less padding.",
+        "offset_stuck": "The offset does not move on. It is the position of the next column: `held` less padding.",
         "offset_type": "`offset` is one position a row: an MLX array of integers, [B].",
         "sees_padding": (
             "The mask lets real tokens attend to padding. Beside `key <= query`, a key's column must be at "
@@ -71,13 +71,21 @@ def _compare_mask(t, padding, held, L, given):
     what = f"make_mask({L}) with {held} columns held and padding {list(padding)}"
     if not isinstance(given, mx.array):
         all_see_all = wanted.all()
-        t.true(all_see_all and given is None, f"{what} is {given!r:.60}.\nWanted: booleans {list(wanted.shape)}.")
+        t.true(
+            all_see_all and given is None, f"{what} is {given!r:.60}.\nWanted: booleans {list(wanted.shape)}."
+        )
         return
     shape, full = tuple(given.shape), wanted.shape
-    fits = len(shape) == 4 and all(a in (1, b) for a, b in zip(shape, full, strict=True)) and shape[-1] == full[-1]
+    fits = (
+        len(shape) == 4
+        and all(a in (1, b) for a, b in zip(shape, full, strict=True))
+        and shape[-1] == full[-1]
+    )
     named = "held_forgotten" if shape[-1:] == (L,) and held else "mask_shape"
     t.true(fits, f"{what} has shape {list(shape)}.\nWanted: {list(full)}.", named)
-    t.true(given.dtype == mx.bool_, f"{what} is {given.dtype}.\nWanted: booleans, True where a query may attend.")
+    t.true(
+        given.dtype == mx.bool_, f"{what} is {given.dtype}.\nWanted: booleans, True where a query may attend."
+    )
     seen = np.broadcast_to(np.array(given), full)
     real = np.array([[[held + i >= pad for i in range(L)]] for pad in padding])[..., None]  # [B, 1, L, 1]
     mistakes = {
@@ -98,7 +106,9 @@ def _(answer, t):
         held = sum(cuts)
         cache = _fill(answer, t, PADDING, cuts)
         offset = cache.offset
-        is_array = isinstance(offset, mx.array) and offset.ndim == 1 and mx.issubdtype(offset.dtype, mx.integer)
+        is_array = (
+            isinstance(offset, mx.array) and offset.ndim == 1 and mx.issubdtype(offset.dtype, mx.integer)
+        )
         mistakes = {"shared_offset": [held] * 4 if is_array else lambda o: o == held}
         t.equal(
             f"cache.offset with {held} columns held and padding {PADDING}", plain(offset),
@@ -108,7 +118,9 @@ def _(answer, t):
                 "offset_stuck": lambda o: held and o in ([-pad for pad in PADDING], [0] * 4),
             },
         )  # fmt: skip
-        t.true(is_array, f"cache.offset is {offset!r:.60}.\nWanted: an MLX array of 4 integers.", "offset_type")
+        t.true(
+            is_array, f"cache.offset is {offset!r:.60}.\nWanted: an MLX array of 4 integers.", "offset_type"
+        )
 
 
 @padded_cache.case("the mask of a prompt: no padding, nothing that comes later")
@@ -133,7 +145,11 @@ def _(answer, t):
         held.append(new)
         given = cache.update_and_fetch(*new)
         for i, name in enumerate(("keys", "values")):
-            t.close(f"{name} after {number + 1} steps", given[i], mx.concatenate([pair[i] for pair in held], axis=2))
+            t.close(
+                f"{name} after {number + 1} steps",
+                given[i],
+                mx.concatenate([pair[i] for pair in held], axis=2),
+            )
 
 
 @padded_cache.case("in a transformer: each row's logits are those it has alone, prompt and three tokens more")

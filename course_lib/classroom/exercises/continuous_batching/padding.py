@@ -38,21 +38,30 @@ left_pad = Exercise(
 
 def _pad(prompts, pad, L=None, right=False):
     L = L or max(map(len, prompts))
-    rows = [list(p)[:L] + [pad] * (L - len(p)) if right else [pad] * (L - len(p)) + list(p)[:L] for p in prompts]
+    rows = [
+        list(p)[:L] + [pad] * (L - len(p)) if right else [pad] * (L - len(p)) + list(p)[:L] for p in prompts
+    ]
     return np.array(rows)
 
 
 def _check(answer, t, prompts, pad):
     before = [list(p) for p in prompts]
     given = answer(prompts, pad)
-    t.equal("the prompts, afterwards,", [list(p) for p in prompts], before, mistakes={"grows_prompts": lambda p: True})
+    t.equal(
+        "the prompts, afterwards,",
+        [list(p) for p in prompts],
+        before,
+        mistakes={"grows_prompts": lambda p: True},
+    )
     pair = isinstance(given, (tuple, list)) and len(given) == 2
     t.true(pair, f"left_pad(prompts, {pad}) is {given!r:.80}.\nWanted: a pair, the ids and the padding.")
     ids, padding = given
     call = f"left_pad({before}, {pad})"
     if isinstance(ids, mx.array):
         t.true(
-            mx.issubdtype(ids.dtype, mx.integer), f"The ids of {call} are {ids.dtype}.\nWanted: integers.", "dtype"
+            mx.issubdtype(ids.dtype, mx.integer),
+            f"The ids of {call} are {ids.dtype}.\nWanted: integers.",
+            "dtype",
         )
         ids = ids.astype(mx.int32)
     longest = max(map(len, prompts))

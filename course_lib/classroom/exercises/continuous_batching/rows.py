@@ -43,7 +43,7 @@ batched_cache = Exercise(
         "first_ignored": "The call is about the rows from `first` on, and other rows were used.",
         "not_advanced": "`lengths` does not move on. After an append each of its rows holds L more.",
         "all_advanced": "The lengths of rows that got nothing have changed too.",
-        "shortest": "Tokens of a longer row are missing. Up to the *longest* of the rows asked for: S = max.",
+        "shortest": "Tokens of a longer row are missing. Up to the longest of the rows asked for: S = max.",
         "whole_room": (
             "More columns come back than the longest of the rows asked for holds, S of them. The mask has S "
             "columns, too."
@@ -86,7 +86,9 @@ class _Rows:
         ghost = {"ghost": lambda y: len(y) > len(self.rows)}
         down = {"moved_down": before[:row] + before[row + 1 :]}
         self.lengths(f"after remove({row}) of rows that hold {before}", ghost | down)
-        self.t.equal(f"remove({row}) of {last + 1} rows", given, last, mistakes={"returns_row": lambda r: True})
+        self.t.equal(
+            f"remove({row}) of {last + 1} rows", given, last, mistakes={"returns_row": lambda r: True}
+        )
 
     def append(self, first, count, L):
         before = [len(r) for r in self.rows]
@@ -102,7 +104,8 @@ class _Rows:
             "not_advanced": before,
             "first_ignored": first and [n + L * (i < count) for i, n in enumerate(before)],
             "all_advanced": lambda y: (
-                len(y) == len(before) and any(y[i] != before[i] for i in range(len(before)) if i not in touched)
+                len(y) == len(before)
+                and any(y[i] != before[i] for i in range(len(before)) if i not in touched)
             ),
             "same_place": lambda y: len(y) == len(before) and len({y[i] for i in touched}) == 1,
         }
@@ -160,7 +163,7 @@ class _Rows:
             "same_place": lambda y: self._ends_elsewhere(as_numpy(given), rows, which),
         }
         t.close(
-            f"{what}, inside the rows' lengths,", mx.array(seen.astype(np.float32)), mx.array(want),
+            what, mx.array(seen.astype(np.float32)), mx.array(want),
             mistakes=mistakes,
         )  # fmt: skip
 
@@ -346,7 +349,9 @@ def _(answer, t):
     batch = ModelBatch(model, lambda: answer(3, 8))
     loop = ServingLoop(batch, schedule_continuous, Limits(3))
     requests = [
-        Request(t.rng.integers(1, 61, int(t.rng.integers(1, 9))).tolist(), int(t.rng.integers(1, 9)), float(i))
+        Request(
+            t.rng.integers(1, 61, int(t.rng.integers(1, 9))).tolist(), int(t.rng.integers(1, 9)), float(i)
+        )
         for i in range(7)
     ]
     for request in requests:
@@ -356,5 +361,7 @@ def _(answer, t):
     for i, request in enumerate(requests):
         t.equal(f"tokens of request {i}", len(request.generated), request.max_tokens)
         off = shortfall(model, request.prompt, request.generated)
-        t.true(off < 1e-3, f"Request {i} says something else than alone: a logit lies {off:.3g} below the best.")
+        t.true(
+            off < 1e-3, f"Request {i} says something else than alone: a logit lies {off:.3g} below the best."
+        )
     t.equal("nbytes_used of a layer in the end", batch.layers[0].nbytes_used, 0)

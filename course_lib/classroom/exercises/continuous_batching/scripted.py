@@ -38,7 +38,9 @@ class Scripted:
 
     def leave(self, request):
         if request not in self.rows:
-            raise NotARow(f"Request {self.number[id(request)]} was to leave, and has no row.", "cancel_no_row")
+            raise NotARow(
+                f"Request {self.number[id(request)]} was to leave, and has no row.", "cancel_no_row"
+            )
         self.rows.remove(request)
 
     def run(self, work):
@@ -49,7 +51,8 @@ class Scripted:
             request, count = item
             if request not in self.rows:
                 raise NotARow(
-                    f"Request {self.number[id(request)]} is in the work, and has no row: it has not joined.", "not_joined"
+                    f"Request {self.number[id(request)]} is in the work, and has no row: it has not joined.",
+                    "not_joined",
                 )
             whole = count == request.num_new_tokens
             request.num_computed_tokens += count
