@@ -318,8 +318,9 @@ class Engine:
 
     def _choose(self, step: Step) -> list[int]:
         """Run the model, and choose a token for each request that gets one."""
-        logits = self.model(step.tokens, step.layers, rows=step.last)[:, 0]  # [P, V]
-        if not step.sampled:  # only pieces of prompts: the logits are nobody's, the cache is what counts
+        # Of a step that reads only pieces of prompts nobody wants logits; MLX's CUDA backend refuses none at all.
+        logits = self.model(step.tokens, step.layers, rows=step.last or [0])[:, 0]  # [P, V]
+        if not step.sampled:
             mx.eval(logits)
             return []
         greedy = mx.argmax(logits, axis=-1)
