@@ -218,9 +218,9 @@ def test_half_and_bfloat_round_after_each_operation():
     header = "template <typename T> T f(T a) { return a * a - T(1.0f); }"
     setup = "    half h = half(1.0009765625f); bfloat b = bfloat(1.0078125f); auto promoted = h * 1.0f; auto kept = b * 2;"
     cases = ["float(f(h))", "float(f(b))", "float(sizeof(promoted))", "float(sizeof(kept))", "float(true ? h : 2.0f)",
-             "float(b += 1)", "float(half(2049.0f))", "float(bfloat(257.0f))", "1.5h + 0", "float(1.5bf)"]  # fmt: skip
+             "float(b += 1)", "float(half(2049.0f))", "float(bfloat(257.0f))", "float(bfloat(259.0f))", "1.5h + 0", "float(1.5bf)"]  # fmt: skip
     given = rows("rounding", cases, [], mx.float32, 1, setup, header)[:, 0]
-    assert given.tolist() == [2.0**-9, 2.0**-6, 4, 2, 1.0009765625, 2.0, 2048, 256, 1.5, 1.5]
+    assert given.tolist() == [2.0**-9, 2.0**-6, 4, 2, 1.0009765625, 2.0, 2048, 256, 260, 1.5, 1.5]
 
 
 def test_attributes():

@@ -51,6 +51,8 @@ def test_types_count_by_their_size():
     t = traffic_of(INDEX + body, [mx.zeros(128)], (128,), (32, 1, 1), (32, 1, 1))
     assert t.buffers["in0"].bytes_read == 32 * (2 + 16 + 1)
     assert t.buffers["out"].bytes_written == 32 * (2 + 8)
+    assert [moved["in0"].bytes_read for moved in t.lines.values()] == [32 * 18, 32]
+    assert [moved["out"].bytes_written for moved in t.lines.values() if "out" in moved] == [32 * 10]
 
 
 @pytest.mark.parametrize("index, lines, coalescing", [
