@@ -93,9 +93,9 @@ def token_gaps(runs: Mapping[str, Served], streams: int) -> Figure:
         axis.plot(when, gap / scale, "o", color=BLUE, markersize=4, alpha=0.6, markeredgewidth=0)
         axis.set_title(name)
         axis.grid(axis="y")
-        axis.set_ylim(bottom=0)
         axis.set_xlabel("time since the prompt arrived (s)")
     axes[0][0].set_ylabel(f"inter-token latency ({unit})")
+    axes[0][0].set_ylim(0, 1.2 * max(gap.max() for _, gap in found.values()) / scale)
     _shaded(axes[0][-1])
     return figure
 

@@ -18,7 +18,7 @@ layer = Exercise(
     mistakes={
         "square": (
             "From the second chunk on, the triangle of the mask begins at the first key: a square where a rectangle is "
-            "wanted. The L queries of a chunk are the *newest* of the start + L tokens; query i sees keys 0 to start + i."
+            "wanted. The L queries of a chunk are the newest of the start + L tokens; query i sees keys 0 to start + i."
         ),
         "no_mask": "Tokens of a chunk see those after them. Earlier chunks are visible whole, the chunk itself only up to each query.",
         "offset_restarts": (
@@ -32,7 +32,7 @@ layer = Exercise(
             "The last tokens are missing: the prompt is no multiple of chunk_size, and its remainder is a shorter last chunk. "
             "`range(0, S, chunk_size)` has its start; a slice ends by itself where the prompt ends."
         ),
-        "whole": "The layer projected more than chunk_size tokens at once. Slice x *before* `layer.project`.",
+        "whole": "The layer projected more than chunk_size tokens at once. Slice x before `layer.project`.",
         "again": "Tokens were projected more than once. Their keys and values are still there from the chunk before.",
     },
 )

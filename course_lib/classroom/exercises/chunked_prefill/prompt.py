@@ -18,7 +18,7 @@ prefill = Exercise(
     names=NAMES,
     mistakes={
         "first_chunk": (
-            "These are the logits after the *first* chunk: the model was asked for a token before it had read the prompt. "
+            "These are the logits after the first chunk: the model was asked for a token before it had read the prompt. "
             "Only the last chunk's logits choose one."
         ),
         "remainder": (
