@@ -53,8 +53,8 @@ def roofline(points: Mapping[str, tuple[float, float]], *, compute: float, bandw
     for i, (name, (intensity, rate)) in enumerate(points.items()):
         colour = colour_of(name, i)
         ax.plot([intensity], [rate / 1e9], "o", color=colour, ms=7)
-        right = intensity < ridge * 2
-        ax.annotate(name, (intensity, rate / 1e9), xytext=(9 if right else -9, -3), textcoords="offset points", ha="left" if right else "right", color=colour, fontsize=10.5)
+        right = intensity < ridge * 2  # names stay inside of the axes
+        ax.annotate(name, (intensity, rate / 1e9), xytext=(9 if right else -9, -4), textcoords="offset points", ha="left" if right else "right", color=colour, fontsize=10.5)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
