@@ -50,7 +50,7 @@ class MetalKernel:
         self._contiguous = contiguous
         self._compile_options = compile_options
         self._device = device
-        self._adapt = adapt  # of a kernel from a file: inputs, template -> inputs, indices in device memory
+        self._adapt = adapt  # of a kernel from a file: inputs, template -> inputs, indices in device memory, template
         self._on_apple = None
 
     def __call__(
@@ -196,7 +196,7 @@ class MetalKernel:
         grid, threadgroup = _three("grid", grid), _three("threadgroup", threadgroup)
         in_device_memory = frozenset()
         if self._adapt is not None:
-            inputs, in_device_memory = self._adapt(inputs, dict(template))
+            inputs, in_device_memory, template = self._adapt(inputs, dict(template))
         arrays = [value if isinstance(value, mx.array) else mx.array(value) for value in inputs]
         for dtype in [*(a.dtype for a in arrays), *output_dtypes]:
             type_name(dtype)

@@ -71,13 +71,13 @@ class FileParameter:
 
 @dataclass(frozen=True)
 class FileKernel:
-    """A kernel of a file: its name, template parameters [(kind, name)], parameters, and where it lies in the text.
+    """A kernel of a file: its name, template parameters [(kind, name, default or "")], parameters, and where it lies.
 
     `first` and `last` are token indices of the whole function, `open` and `close` those of its body's braces.
     """
 
     name: str
-    template: tuple[tuple[str, str], ...]
+    template: tuple[tuple[str, str, str], ...]
     parameters: tuple[FileParameter, ...]
     first: int
     open: int
@@ -163,7 +163,7 @@ def _load(text: str, texts: dict[str, str], file: str, name: str, compile_option
         tuple(p.generated for p in inputs), tuple(p.generated for p in outputs), source, header, False,
         ((file, 1), (f"the parameters of {kernel.name}", 1)), texts, {p.generated: p.name for p in inputs + outputs},
     )  # fmt: skip
-    adapt = _adapter(inputs, fixed, wanted_template=tuple(n for _, n in kernel.template) if instance is None else ())
+    adapt = _adapter(inputs, fixed, kernel.template if instance is None else ())
     made = MetalKernel(body, compile_options=compile_options, device=device, adapt=adapt)
     made.input_names, made.output_names = tuple(p.name for p in inputs), tuple(p.name for p in outputs)
     return made
@@ -202,14 +202,14 @@ def _in_attribute(code: Code, i: int) -> bool:
     return any(code.text[k] == "[[" and k < i < code.match[k] for k in range(max(0, i - 12), i) if code.text[k] == "[[")
 
 
-def _template_parameters(code: Code, first: int) -> tuple[tuple[str, str], ...]:
+def _template_parameters(code: Code, first: int) -> tuple[tuple[str, str, str], ...]:
     if code.text[first] != "template":
         return ()
     end = code.end_of_angle(first + 1)
     made = []
     for a, b in code.split(first + 2, end - 1):
         stop = next((k for k in range(a, b + 1) if code.text[k] == "="), b + 1)
-        made.append((code.between(a, stop - 2), code.text[stop - 1]))
+        made.append((code.between(a, stop - 2), code.text[stop - 1], code.between(stop + 1, b)))
     return tuple(made)
 
 
@@ -320,14 +320,14 @@ def _fixed_template(kernel: FileKernel, instance: Instance | None) -> dict[str, 
     """Template parameter -> (kind, argument), of an instantiation."""
     if instance is None:
         return {}
-    return {name: (kind, value) for (kind, name), value in zip(kernel.template, instance.arguments, strict=False)}
+    return {name: (kind, value) for (kind, name, _), value in zip(kernel.template, instance.arguments, strict=False)}
 
 
 def _bindings(kernel: FileKernel, fixed: dict[str, tuple[str, str]]) -> str:
     words = []
     for name, (kind, value) in fixed.items():
         words.append(f"using {name} = {value};" if kind in ("typename", "class") else f"constexpr {kind} {name} = {value};")
-    inner, numbers = [], {*DTYPES, *(name for _, name in kernel.template)}
+    inner, numbers = [], {*DTYPES, *(name for _, name, _ in kernel.template)}
     for parameter in kernel.parameters:
         binding = parameter.binding(parameter.type in numbers)
         if parameter.attribute == parameter.name:
@@ -345,13 +345,11 @@ def _bindings(kernel: FileKernel, fixed: dict[str, tuple[str, str]]) -> str:
     return " ".join(words) + (f" // {' '.join(kept)}" if kept else "")
 
 
-def _adapter(inputs: list[FileParameter], fixed, wanted_template: tuple[str, ...]) -> Callable:
-    """What makes of a call's inputs those that the file's types and address spaces want."""
+def _adapter(inputs: list[FileParameter], fixed, parameters: tuple[tuple[str, str, str], ...]) -> Callable:
+    """What makes of a call's inputs and template those that the file wants: its types, address spaces, defaults."""
 
-    def adapt(values, template: dict):
-        missing = [name for name in wanted_template if name not in template]
-        if missing:
-            raise ValueError(f"The kernel's template needs {', '.join(missing)}: give template=[({missing[0]!r}, ...), ...].")
+    def adapt(values, given: dict):
+        template = _with_defaults(parameters, given)
         arrays, in_device_memory = [], set()
         for i, (parameter, value) in enumerate(zip(inputs, values, strict=True)):
             dtype = _dtype(parameter.type, template, fixed)
@@ -373,9 +371,26 @@ def _adapter(inputs: list[FileParameter], fixed, wanted_template: tuple[str, ...
             if dtype is not None and parameter.sign == "*" and array.dtype != dtype and array.dtype.size != dtype.size:
                 _refuse_dtype(parameter, array, dtype)
             arrays.append(array)
-        return arrays, frozenset(in_device_memory)
+        return arrays, frozenset(in_device_memory), tuple(template.items())
 
     return adapt
+
+
+def _with_defaults(parameters, given: dict) -> dict:
+    """The template's arguments in the file's order, those that the call leaves out by their defaults."""
+    template, literals = {}, {"true": True, "false": False}
+    for _, name, default in parameters:
+        if name in given:
+            template[name] = given[name]
+        elif default in DTYPES:
+            template[name] = DTYPES[default]
+        elif default in literals:
+            template[name] = literals[default]
+        elif re.fullmatch(r"(- )?\d+", default):
+            template[name] = int(default.replace(" ", ""))
+        else:
+            raise ValueError(f"The kernel's template needs {name}: give template=[({name!r}, ...), ...].")
+    return template | {name: value for name, value in given.items() if name not in template}
 
 
 def _scalar(parameter: FileParameter, array: mx.array, dtype: mx.Dtype) -> mx.array:
