@@ -1,6 +1,7 @@
 """Fork, and copy on write."""
 
 from course_lib.techniques.paged_kv import BlockTable, OutOfBlocks
+from course_lib.techniques.sharing_blocks import SharingBlocks
 
 from .. import mutant, rival
 from .sharing import Sharing
@@ -67,6 +68,17 @@ class CopiesAtOnce(_Forking):
 class WritesOn(_Forking):
     def shared(self, table, count):
         return False
+
+
+@mutant(FORK, "written_shared")
+class LeavesItToTheGivenClass(SharingBlocks):
+    """What somebody hands in who has not done the exercise before: the reference must not do this one's work."""
+
+    def fork(self, table):
+        return _Forking.fork(self, table)
+
+    def append(self, table, count):
+        return super().append(table, count)
 
 
 @mutant(FORK, "not_reported")

@@ -69,6 +69,12 @@ class CountsTokensFromOne(_Table):
         return self.blocks[(t + 1) // self.block_size] * self.block_size + t % self.block_size
 
 
+@mutant(TABLE, "next_block")
+class OneBlockBack(_Table):
+    def slot(self, t):
+        return self.blocks[t // self.block_size - 1] * self.block_size + t % self.block_size
+
+
 @mutant(TABLE, "start_ignored")
 class FromTheBeginning(_Table):
     def slots(self, start=0, end=None):

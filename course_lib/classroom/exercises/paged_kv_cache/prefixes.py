@@ -16,7 +16,7 @@ prefix_cache = Exercise(
         "not_found": "A block that was added is not found behind the same beginning.",
         "no_chain": (
             "The tokens are the same, the ones before them are not. Keys and values depend on everything "
-            "before: look a block up by its tokens *and* the prefix that it follows."
+            "before: look a block up by its tokens and by the prefix that it follows."
         ),
         "hash_trusted": (
             "Two different blocks of tokens had the same hash, and one was taken for the other: its reader "

@@ -1,6 +1,6 @@
 """Blocks for sequences that grow, begin alike, and end."""
 
-from ....techniques.paged_kv import BlockManager
+from ....techniques.sharing_blocks import SharingBlocks
 from ...exercise import Exercise
 from .books import Books
 from .names import NAMES
@@ -9,7 +9,7 @@ sharing = Exercise(
     "paged_kv_cache.sharing",
     "Sequences that begin alike share blocks",
     name="SharingBlocks",
-    reference=BlockManager,
+    reference=SharingBlocks,
     names=NAMES,
     uses=("paged_kv_cache.allocator", "paged_kv_cache.block_table", "paged_kv_cache.prefix_cache"),
     mistakes={
@@ -51,7 +51,7 @@ sharing = Exercise(
             "handed out under its hands. `share` every block that you put into a table."
         ),
         "stale": (
-            "A block was found for what it held *before* it was handed out to another sequence, as after a "
+            "A block was found for what it held before it was handed out to another sequence, as after a "
             "preemption. Whoever allocates a block forgets what was known of it."
         ),
         "not_kept": (

@@ -58,7 +58,7 @@ def _check(answer, t, size, blocks, num_tokens, start=0, end=None):
         table.slots() if call == "slots()" else table.slots(start) if end is None else table.slots(start, end)
     )
     given = [plain(slot) for slot in given]
-    shifted = [*blocks[1:], blocks[0]] if blocks else []
+    neighbours = [[*blocks[1:], *blocks[:1]], [*blocks[-1:], *blocks[:-1]]]  # one block off, either way
     until = [*tokens, tokens.stop] if tokens.stop < len(blocks) * size else None
     mistakes = {
         "token_number": list(tokens),
@@ -67,7 +67,10 @@ def _check(answer, t, size, blocks, num_tokens, start=0, end=None):
         ),
         "no_offset": [blocks[i // size] * size for i in tokens],
         "not_scaled": [blocks[i // size] + i % size for i in tokens],
-        "next_block": lambda y: y in (_slots(shifted, size, tokens), [_late(blocks, size, i) for i in tokens]),
+        "next_block": lambda y: (
+            len(blocks) > 1
+            and y in (*(_slots(b, size, tokens) for b in neighbours), [_late(blocks, size, i) for i in tokens])
+        ),
         "start_ignored": lambda y: start and y == _slots(blocks, size, range(0, tokens.stop)),
         "end_included": until and _slots(blocks, size, until),
         "all_slots": lambda y: end is None and y == _slots(blocks, size, range(start, len(blocks) * size)),
