@@ -1,9 +1,12 @@
 """Which backend runs a kernel, and what the Apple one hands to MLX. Without a Mac the latter is looked at, not run."""
 
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
 
-from course_lib.kernels.metal import MetalFault, MetalSyntaxError, load_metal, metal_kernel
+from course_lib.kernels.metal import MetalError, MetalFault, MetalSyntaxError, load_metal, metal_kernel
+from course_lib.kernels.metal.metallib import compile_ahead
 
 FILE = """#include <metal_stdlib>
 using namespace metal;
@@ -126,3 +129,21 @@ def test_an_endless_loop_ends_in_a_plain_run_too():
 def test_verbose_prints_the_source(capsys):
     scale(device="emulator")(inputs=[mx.ones(4)], **CALL, verbose=True)
     assert "[[kernel]] void custom_kernel_scale" in capsys.readouterr().out
+
+
+def test_files_are_compiled_ahead_with_apples_compiler(tmp_path, monkeypatch):
+    """With a stand-in for xcrun, that notes what it is asked for: there is none here."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "xcrun").write_text(f"#!/bin/sh\necho \"$@\" >> {tmp_path}/asked\ncase \"$*\" in *bad.metal*) echo 'bad.metal:1: error' >&2; exit 1;; esac\n")
+    (bin_ / "xcrun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin_), prepend=":")
+    library = compile_ahead([Path("a.metal"), Path("b.metal")], tmp_path / "out")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.split()[2] for line in asked] == ["metal", "metal", "metallib"]
+    assert "-std=metal3.1 -Wall -Werror -c a.metal" in asked[0] and str(library) in asked[2]
+    with pytest.raises(MetalSyntaxError, match="bad.metal:1: error"):
+        compile_ahead([Path("bad.metal")], tmp_path / "out")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MetalError, match="comes with Xcode"):
+        compile_ahead([], tmp_path / "out")

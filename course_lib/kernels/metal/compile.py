@@ -85,7 +85,25 @@ def check_cpp(source: str, signature: Signature) -> None:
 
 
 
+def build_emulator() -> None:
+    """Compile the emulator itself, plain and checked, unless that is done: the first kernel would else do it.
+
+    Raises:
+        BuildError: there is no compiler.
+        MetalError: it does not compile.
+    """
+    compiler = compiler_here()
+    with ThreadPoolExecutor(2) as pool:
+        for made in [pool.submit(_runtime, compiler, checked) for checked in (False, True)]:
+            made.result()
+
+
 def compiler_here() -> Path:
+    """The C++ compiler.
+
+    Raises:
+        BuildError: there is none.
+    """
     compiler = find_compiler()
     if compiler is None:
         raise BuildError("Metal kernels run on a CPU need a C++ compiler: g++ 12 or later, or clang.")
