@@ -18,7 +18,9 @@ LINE_BYTES = 128  # of a GPU's cache
 MOST_ROWS = 256  # of threads in a picture: with more, a row is thinner than what can be seen
 
 
-def traffic_bars(traffic, *, spaces: Sequence[str] = ("device",), title: str | None = None, ax: Axes | None = None) -> Figure:
+def traffic_bars(
+    traffic, *, spaces: Sequence[str] = ("device",), title: str | None = None, ax: Axes | None = None
+) -> Figure:
     """One bar a buffer, or two: the bytes that all threads together read from it, and that they wrote to it.
 
     Args:
@@ -41,8 +43,9 @@ def traffic_bars(traffic, *, spaces: Sequence[str] = ("device",), title: str | N
 
 
 def touch_picture(
-    traffic, buffer: str, *, element_bytes: int = 4, line: int | None = None, title: str | None = None, ax: Axes | None = None
-) -> Figure:
+    traffic, buffer: str, *, element_bytes: int = 4, line: int | None = None, title: str | None = None,
+    ax: Axes | None = None,
+) -> Figure:  # fmt: skip
     """Which thread touches which element of a buffer: a row a thread, a column an element.
 
     Lanes whose marks stand side by side are served together: the vertical lines are the borders of cache lines of

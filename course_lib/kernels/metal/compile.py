@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from course_lib.kernels.metal.diagnostics import explain
+from course_lib.kernels.metal.diagnostics import complaint, explain
 from course_lib.kernels.metal.errors import MetalError, MetalSyntaxError
 from course_lib.kernels.metal.preprocess import preprocess
 from course_lib.kernels.metal.signature import ATTRIBUTES, Body, Signature, metal_source
@@ -81,7 +81,7 @@ def check_cpp(source: str, signature: Signature) -> None:
     command = [str(compiler), *_COMMON, *_accepted(compiler), "-DEMULATOR_CHECKED=0", "-x", "c++", "-fsyntax-only", "-"]
     ran = subprocess.run(command, input=cpp, capture_output=True, text=True, check=False)
     if ran.returncode:
-        raise _complaint(ran.stderr, translation)
+        raise complaint(ran.stderr, translation)
 
 
 
@@ -163,7 +163,7 @@ def _build(target: Path, source: str, signature: Signature, checked: bool, compi
             ran = _compile_kernel(folder, compiler, checked)
             made = runtime.result()
         if ran.returncode:
-            raise _complaint(ran.stderr, translation)
+            raise complaint(ran.stderr, translation)
         link = [compiler, "-o", folder / "kernel", folder / "kernel.o", made, "-lm", "-lpthread"]
         if os.uname().sysname == "Linux":
             link += ["-no-pie"]  # a line is looked up by its address in the file
@@ -249,39 +249,6 @@ def _accepted(compiler: Path) -> tuple[str, ...]:
         if ran.returncode == 0:
             accepted += flags
     return tuple(accepted)
-
-
-def _complaint(said: str, translation) -> MetalSyntaxError:
-    """The compiler's first error, at its place in the Metal source."""
-    context = None  # where the template was asked for in which the error is: gcc says it before, clang after
-    lines = said.splitlines()
-    for i, line in enumerate(lines):
-        match = re.match(r"(.+?):(\d+):(?:(\d+):)?\s+(.*)", line)
-        if not match:
-            continue
-        file, number, column, words = match[1], int(match[2]), int(match[3] or 1), match[4]
-        column_there = translation.column(file, number, column)
-        if "required from" in words or "in instantiation" in words:
-            context = (file, number, column_there) if column_there else context
-            continue
-        if not re.match(r"(fatal )?error: ", words):
-            continue
-        place = (file, number, column_there) if column_there else context
-        if place is None:
-            place = _first_note(lines[i + 1 :], translation)
-        error = MetalSyntaxError(words.split("error: ", 1)[1])
-        if place:
-            error.place = place
-        return error
-    return MetalSyntaxError(said.strip()[-2000:])
-
-
-def _first_note(lines: list[str], translation) -> tuple[str, int, int] | None:
-    for line in lines:
-        match = re.match(r"(.+?):(\d+):(?:(\d+):)?\s+(?:note|  required)", line)
-        if match and (column := translation.column(match[1], int(match[2]), int(match[3] or 1))):
-            return match[1], int(match[2]), column
-    return None
 
 
 def _forget_old() -> None:

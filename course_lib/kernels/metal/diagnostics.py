@@ -7,7 +7,8 @@ from course_lib.kernels.metal.errors import MetalSyntaxError
 
 # What C++ compilers say when the emulator has no such name.
 _UNKNOWN = re.compile(
-    r"[‘'`](?P<name>[\w:]+)[’'`] (?:was not declared in this scope|is not a member of|has not been declared|does not name a type)"
+    r"[‘'`](?P<name>[\w:]+)[’'`] (?:was not declared in this scope|is not a member of|has not been declared|"
+    r"does not name a type)"
     r"|use of undeclared identifier '(?P<name2>\w+)'|no member named '(?P<name3>\w+)' in namespace|"
     r"unknown type name '(?P<name4>\w+)'"
 )
@@ -32,6 +33,44 @@ def explain(error: MetalSyntaxError, texts: dict[str, str]) -> MetalSyntaxError:
     explained = type(error)(shown)
     explained.place = place
     return explained
+
+
+def complaint(said: str, translation) -> MetalSyntaxError:
+    """A C++ compiler's first error, at its place in the Metal source.
+
+    Args:
+        said: its output, of g++ or clang.
+        translation: that it was given.
+    """
+    context = None  # where the template was asked for in which the error is: gcc says it before, clang after
+    lines = said.splitlines()
+    for i, line in enumerate(lines):
+        match = re.match(r"(.+?):(\d+):(?:(\d+):)?\s+(.*)", line)
+        if not match:
+            continue
+        file, number, column, words = match[1], int(match[2]), int(match[3] or 1), match[4]
+        column_there = translation.column(file, number, column)
+        if "required from" in words or "in instantiation" in words:
+            context = (file, number, column_there) if column_there else context
+            continue
+        if not re.match(r"(fatal )?error: ", words):
+            continue
+        place = (file, number, column_there) if column_there else context
+        if place is None:
+            place = _first_note(lines[i + 1 :], translation)
+        error = MetalSyntaxError(words.split("error: ", 1)[1])
+        if place:
+            error.place = place
+        return error
+    return MetalSyntaxError(said.strip()[-2000:])
+
+
+def _first_note(lines: list[str], translation) -> tuple[str, int, int] | None:
+    for line in lines:
+        match = re.match(r"(.+?):(\d+):(?:(\d+):)?\s+(?:note|  required)", line)
+        if match and (column := translation.column(match[1], int(match[2]), int(match[3] or 1))):
+            return match[1], int(match[2]), column
+    return None
 
 
 def location(file: str, line: int) -> str:

@@ -138,8 +138,9 @@ class MetalKernel:
         The rest is as in a call.
         """
         call, schedule = self._prepare(
-            inputs, output_shapes, output_dtypes, grid, threadgroup, template, init_value, order, seed, time_limit, touches
-        )
+            inputs, output_shapes, output_dtypes, grid, threadgroup, template, init_value, order, seed, time_limit,
+            touches,
+        )  # fmt: skip
         try:
             outputs, self.findings, self.traffic = emulate(self._body, call, schedule, checked=True)
         except MetalFault as fault:  # it could not even begin

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 from course_lib.kernels.metal.compile import check_cpp, compiler_here
 from course_lib.kernels.metal.diagnostics import explain
@@ -111,7 +110,8 @@ def _functions(code: Code):
         if after < len(text) and text[after] == ":" and text[i - 2] not in ("?", ":"):  # constructor's initialisers
             while after < len(text) and text[after] not in ("{", ";"):
                 after = code.match[after] + 1 if text[after] == "(" else after + 1
-        if after < len(text) and text[after] == "{" and text[i - 2] not in ("=", "return", "?", ",", ".", "->", "(", "new"):
+        expression = text[i - 2] in ("=", "return", "?", ",", ".", "->", "(", "new")
+        if after < len(text) and text[after] == "{" and not expression:
             yield i - 1, i, after
 
 
@@ -249,8 +249,8 @@ def _as_opencl(code: Code, signature: Signature) -> Translation:
             continue
         elif word == "threadgroup" and declares_variable(code, i) and not _is_pointer(code, i):
             _share(code, i)
-        elif word == "thread" and text[i - 1] == ")" and text[i + 1] in ("{", ":", ";") and text[code.match[i - 1] - 1] in classes:
-            token.out = ""  # clang wants constructors unqualified
+        elif word == "thread" and _qualifies_constructor(code, i, classes):
+            token.out = ""  # clang wants them unqualified
         elif word in _OPENCL_SPACES:
             if token.out == word:
                 token.out = _OPENCL_SPACES[word]
@@ -271,6 +271,12 @@ def _as_opencl(code: Code, signature: Signature) -> Translation:
     named = f"{signature.function}{signature.template_arguments}"
     instance = f"\ntemplate decltype({named}) {named};\n" if signature.template else ""
     return Translation(made.cpp + instance, made.places)
+
+
+def _qualifies_constructor(code: Code, i: int, classes: set[str]) -> bool:
+    text = code.text
+    ends = text[i - 1] == ")" and text[i + 1] in ("{", ":", ";")
+    return ends and text[code.match[i - 1] - 1] in classes
 
 
 def _share(code: Code, i: int) -> None:
@@ -302,7 +308,8 @@ def _qualify_members(code: Code) -> set[str]:
             if brace < len(text) and text[brace] == "{":
                 classes[brace] = text[i + 1]
     for name, open_, brace in _functions(code):
-        inside = next((c for b, c in classes.items() if b < name < code.match[b] and code.depth[name] == code.depth[b] + 1), None)
+        around = (c for b, c in classes.items() if b < name < code.match[b] and code.depth[name] == code.depth[b] + 1)
+        inside = next(around, None)
         first, close = code.statement_start(name), code.match[open_]
         between = text[close + 1 : brace]
         if inside is None or text[name] == inside or {"static", "friend"} & set(text[first:name]):
