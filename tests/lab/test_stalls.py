@@ -5,8 +5,8 @@ import pytest
 from engine.conftest import Clock
 from llm.tiny import tiny_config, write_checkpoint
 
-from course_lib.engine import Engine, EngineConfig
-from course_lib.lab.serving import Ask, simulate
+from course_lib.engine import Engine, EngineConfig, RequestMetrics
+from course_lib.lab.serving import Ask, Served, simulate
 from course_lib.lab.stalls import first_token, gaps, longest_gap, prompts_arrive, token_gaps, trade_off
 from course_lib.llm import load
 from course_lib.techniques.scheduling import Limits, schedule_chunked, schedule_continuous
@@ -25,17 +25,14 @@ def test_a_whole_prompt_is_one_long_gap_and_chunks_are_short_ones():
     assert first_token(chunked, 2) > first_token(whole, 2)
 
 
-def test_a_gap_before_the_prompt_came_does_not_count():
-    run = served(schedule_continuous)
-    run.requests[0].token_times[1:] = [t + 100 for t in run.requests[0].token_times[1:]]
-    run.requests[2].arrival_time = 200.0
-    for request in run.requests[:2]:
-        request.token_times.append(201.0)
-        request.token_times.append(201.25)
-    run.requests[0].token_times[-2] = 201.2
+def test_a_gap_counts_if_it_ends_after_the_prompt_came():
+    streams = [RequestMetrics(0.0, 0.0, times, times[-1]) for times in ([1, 4, 5, 6.5], [1, 4.25, 4.75, 6])]
+    run = Served([*streams, RequestMetrics(5.5, 5.5, [7.0], 7.0)], [], [])
     when, gap = gaps(run, 2)
-    assert len(when) == len(gap) == sum(len(r.token_times) - 1 for r in run.requests[:2])
-    assert longest_gap(run, 2) > 50  # the one that ends after the arrival counts, whenever it began
+    assert when.tolist() == [-1.5, -0.5, 1, -1.25, -0.75, 0.5]
+    assert gap.tolist() == [3, 1, 1.5, 3.25, 0.5, 1.25]
+    assert longest_gap(run, 2) == 1.5
+    assert first_token(run, 2) == 1.5
 
 
 def test_prompts_arrive_while_streams_run(tmp_path):

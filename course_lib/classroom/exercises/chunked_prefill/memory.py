@@ -15,7 +15,7 @@ plan_chunks = Exercise(
             "The first chunk fits, later ones take too much: their queries look at all tokens so far, not only at their own. "
             "L queries after `held` tokens take num_heads * L * (held + L) scores."
         ),
-        "past_only": "A chunk also looks at itself: the keys are those held *and* its own L, so S is held + L.",
+        "past_only": "A chunk also looks at itself: the keys are those held and its own L, so S is held + L.",
         "heads": "Every query head has scores of its own: a factor `num_heads` is missing.",
         "bytes": "The limit is in bytes, and a float32 score has 4 of them.",
         "one_more": "The largest chunk whose scores are still within the limit is wanted, this one is a token larger. Round down.",
