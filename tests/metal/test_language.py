@@ -325,6 +325,22 @@ def test_a_compile_error_shows_the_line_and_a_caret(line, says, caret):
         assert shown[at + 1].index("^") == shown[at].index(caret), "\n".join(shown)
 
 
+@pytest.mark.parametrize("line, caret", [
+    ("float b   =   TWICE(a)   + unknown;", "unknown"), ("float b = TWICE(a) + TWICE(a) + a.q;", "q"),
+    ("BROKEN(a);", "BROKEN"),
+])  # fmt: skip
+def test_the_caret_is_right_after_macros_too(line, caret):
+    header = "#define TWICE(x) ((x) + (x))\n#define BROKEN(x) float b = nowhere(x)\n"
+    source = f"  float a = in0[0];\n  {line}\n  out[0] = a;\n"
+    kernel = metal_kernel("macros", ["in0"], ["out"], source, header, device="emulator")
+    with pytest.raises(MetalSyntaxError, match=r"macros.metal:2:") as error:
+        kernel(inputs=[mx.zeros(8)], output_shapes=[(8,)], output_dtypes=[mx.float32], grid=(1, 1, 1),
+               threadgroup=(1, 1, 1))  # fmt: skip
+    shown = str(error.value).splitlines()
+    at = next(k for k, text in enumerate(shown) if text.startswith("    2 |"))
+    assert shown[at + 1].index("^") == shown[at].index(caret), "\n".join(shown)
+
+
 def test_math_mode_is_validated():
     metal_kernel("fine", [], ["out"], "", compile_options={"math_mode": "fast"})
     with pytest.raises(ValueError, match="math_mode: safe"):

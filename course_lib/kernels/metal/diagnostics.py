@@ -29,10 +29,27 @@ def explain(error: MetalSyntaxError, texts: dict[str, str]) -> MetalSyntaxError:
     if place is None:
         return type(error)(message)
     file, line, column = place
+    column = _column_in(texts.get(file, ""), line, column, getattr(error, "token", None))
     shown = "\n".join(filter(None, [f"{location(file, line)}:{column}: {message}", excerpt(texts, file, line, column)]))
     explained = type(error)(shown)
     explained.place = place
     return explained
+
+
+def _column_in(text: str, line: int, column: int, token: tuple[str, int] | None) -> int:
+    """The column in the file itself: the preprocessor moves what follows a macro, or several spaces."""
+    lines = text.splitlines()
+    if token is None or not 1 <= line <= len(lines):
+        return column
+    spelled, number = token
+    if lines[line - 1].startswith(spelled, column - 1):
+        return column
+    edge = r"\b" if spelled[0].isalnum() else ""
+    starts = [match.start() + 1 for match in re.finditer(f"{edge}{re.escape(spelled)}{edge}", lines[line - 1])]
+    if number < len(starts):
+        return starts[number]
+    # It came out of a macro: the line is all that can be shown.
+    return len(lines[line - 1]) - len(lines[line - 1].lstrip()) + 1
 
 
 def complaint(said: str, translation) -> MetalSyntaxError:
@@ -61,6 +78,7 @@ def complaint(said: str, translation) -> MetalSyntaxError:
         error = MetalSyntaxError(words.split("error: ", 1)[1])
         if place:
             error.place = place
+            error.token = translation.token(file, number, column) if place[:2] == (file, number) else None
         return error
     return MetalSyntaxError(said.strip()[-2000:])
 

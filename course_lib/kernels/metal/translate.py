@@ -41,19 +41,30 @@ class Translation:
 
     Attributes:
         cpp: the translation, with `#line` markers.
-        places: (file, line) -> [(column in cpp, length in cpp, column in the source)], in order.
+        places: (file, line) -> [(column in cpp, length in cpp, column in the source, token)], in order.
     """
 
     cpp: str
-    places: dict[tuple[str, int], list[tuple[int, int, int]]]
+    places: dict[tuple[str, int], list[tuple[int, int, int, str]]]
 
     def column(self, file: str, line: int, column: int) -> int | None:
         """The source's column for a column of the translation; None if there is no such line."""
+        entry = self._entry(file, line, column)
+        return entry and entry[2]
+
+    def token(self, file: str, line: int, column: int) -> tuple[str, int] | None:
+        """The token there, and how many of the same stand before it in its line."""
+        entry = self._entry(file, line, column)
+        if entry is None:
+            return None
+        before = [other for other in self.places[file, line] if other[0] < entry[0] and other[3] == entry[3]]
+        return entry[3], len(before)
+
+    def _entry(self, file: str, line: int, column: int) -> tuple[int, int, int, str] | None:
         entries = self.places.get((file, line))
         if not entries:
             return None
-        inside = [source for start, length, source in entries if start <= column < start + length]
-        return inside[0] if inside else max((e for e in entries if e[0] <= column), default=entries[0])[2]
+        return max((e for e in entries if e[0] <= column), default=entries[0])
 
 
 def translate(source: str, file: str, kernel: str) -> Translation:
@@ -224,7 +235,7 @@ def written(code: Code) -> Translation:
         elif token.kind == "directive":
             out = ""
         elif out and token.kind not in ("space", "newline"):
-            places.setdefault((token.file, token.line), []).append((column, len(out), token.column))
+            places.setdefault((token.file, token.line), []).append((column, len(out), token.column, token.text))
         parts.append(out)
         column = len(out) - out.rindex("\n") if "\n" in out else column + len(out)
     return Translation("".join(parts), places)
