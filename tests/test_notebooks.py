@@ -5,8 +5,9 @@ import re
 import pytest
 
 from course_lib.classroom.author.build import lessons, solution, starter
-from course_lib.classroom.author.copies import checked_ids
+from course_lib.classroom.author.copies import checked_ids, checked_rungs
 from course_lib.classroom.exercise import exercises_of, notebooks
+from course_lib.classroom.native.ladder import rungs_of
 
 LESSONS = {lesson.stem: lesson for lesson in lessons()}
 each_lesson = pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSONS)
@@ -27,6 +28,7 @@ def test_every_module_of_exercises_belongs_to_a_notebook():
 @each_lesson
 def test_a_notebook_checks_all_of_its_exercises_in_order(lesson):
     assert checked_ids(solution(lesson)) == [e.id for e in exercises_of(lesson.stem[3:])]
+    assert checked_rungs(solution(lesson)) == [r.id for r in rungs_of(lesson.stem[3:])]
 
 
 @each_lesson
@@ -39,7 +41,7 @@ def test_a_starter_has_a_stub_for_every_exercise_and_leaks_nothing(lesson):
 @each_lesson
 def test_each_exercise_has_three_hints(lesson):
     hints = re.findall(r"<summary>Hint (\d)</summary>", prose(starter(lesson)))
-    assert hints == ["1", "2", "3"] * len(exercises_of(lesson.stem[3:]))
+    assert hints == ["1", "2", "3"] * (len(exercises_of(lesson.stem[3:])) + len(rungs_of(lesson.stem[3:])))
 
 
 @each_lesson

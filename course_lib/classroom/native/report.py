@@ -53,6 +53,8 @@ def _memory(report: str, title: str, source: Path) -> Finding:
     kind = title.split()[0]
     if kind == "ABRT":
         return Finding("hang", "", line, "")
+    if kind in ("ILL", "TRAP"):
+        return Finding("crash", "", line, "The program stopped itself, as `__builtin_trap` and calls with impossible values do.")
     if kind == "stack-overflow":
         return Finding("crash", "", line, "The stack is full: a function calls itself without end, or a local array is too large.")
     if access is None or kind == "SEGV" or not rest:

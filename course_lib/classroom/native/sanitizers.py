@@ -10,7 +10,7 @@ from ...paths import cache_dir
 
 ENVIRONMENT = {
     # handle_abort: a program that hangs is sent this signal, to say where it is.
-    "ASAN_OPTIONS": "handle_abort=1:detect_leaks=0:color=never:exitcode=97:max_allocation_size_mb=4096",
+    "ASAN_OPTIONS": "handle_abort=1:handle_sigill=1:handle_sigtrap=1:detect_leaks=0:color=never:exitcode=97:max_allocation_size_mb=4096",
     "UBSAN_OPTIONS": "print_stacktrace=1:color=never",
     "TSAN_OPTIONS": "halt_on_error=1:color=never:exitcode=98:handle_abort=1",
 }
