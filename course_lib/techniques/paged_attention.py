@@ -1,7 +1,7 @@
 """Attention over keys and values that lie in blocks: gather them first, then attend as ever.
 
 vLLM's kernel does without the gathering: it follows the block table while it attends, and reads each key
-and value where it lies (PagedAttention, https://arxiv.org/abs/2309.06180, section 4.3).
+and value where it lies (PagedAttention, https://arxiv.org/abs/2309.06180, section 4.1).
 """
 
 from collections.abc import Sequence
