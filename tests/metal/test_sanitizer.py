@@ -104,7 +104,7 @@ def test_bytes_of_one_word_are_apart(tmp_path):
 BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
 
 
-@pytest.mark.parametrize("gone, buffer", enumerate(["keys", "scores", "scores", "keys"]))
+@pytest.mark.parametrize("gone, buffer", list(enumerate(["keys", "scores", "scores", "keys"])))
 def test_every_barrier_of_a_tiled_kernel_is_missed(gone, buffer, tmp_path):
     parts = (CHECKOUT / "bench/attention.metal").read_text().split(BARRIER)
     assert len(parts) == 5
