@@ -21,7 +21,7 @@ COPIES := build/nbval
 STORE := $(CURDIR)/$(COPIES)/store
 
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test bench doctor notebooks clean distclean
+.PHONY: help setup lab test bench doctor notebooks metallib clean distclean
 
 help:
 	@echo 'make lab         set up if needed, then open the course in JupyterLab'
@@ -32,6 +32,7 @@ help:
 	@echo 'make bench      the native kernels against stock mlx-lm and MLX (a few minutes); BENCH_ARGS="--help"'
 	@echo 'make doctor      say what works on this machine, and how to mend what does not'
 	@echo 'make notebooks   for authors: write notebooks/ from notebooks/source/'
+	@echo 'make metallib    on a Mac: compile the Metal kernels with Xcode'"'"'s compiler'
 	@echo 'make clean       remove build/ and caches; your notebooks and progress stay'
 	@echo 'make distclean   make clean, and remove .venv too'
 
@@ -62,6 +63,10 @@ doctor:
 
 notebooks: setup
 	@$(BIN)/course notebooks $(NOTEBOOKS)
+
+# On a Mac: Apple's own compiler, ahead of time. Everywhere else Metal kernels run in the emulator.
+metallib: setup
+	@$(BIN)/python -m course_lib.kernels.metal metallib build/metallib $(wildcard extensions/reference/*.metal bench/*.metal)
 
 clean:
 	rm -rf build .pytest_cache .hypothesis

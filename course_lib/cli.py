@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     reset = add("reset", _reset, "Put a notebook or native kernels back as given; your version is kept as a backup.")
     reset.add_argument("name", help="01, kv_cache or 01_kv_cache; quantized_matmul, or one rung: quantized_matmul.threads")
     add("fetch", _fetch, "Fetch the course's model and convert it for MLX.")
-    build = add("build", _build, "Compile the native kernels for this machine, if they are not built yet.")
+    build = add("build", _build, "Compile the native kernels and the Metal emulator for this machine, if not done yet.")
     build.add_argument("--check", action="store_true", help="build nothing; fail where they are not built")
     build.add_argument("--verbose", action="store_true", help="show the compiler's commands")
     serve = add("serve", _serve, "Serve the model over HTTP, as OpenAI's API does.")
@@ -117,6 +117,8 @@ def _fetch(arguments) -> int:
 
 def _build(arguments) -> int:
     from .kernels.build import BuildError, build, built
+    from .kernels.metal.compile import build_emulator
+    from .kernels.metal.errors import MetalError
 
     try:
         if arguments.check:
@@ -124,7 +126,8 @@ def _build(arguments) -> int:
             print(path or "The native kernels are not built. Run: course build")
             return 0 if path else 1
         print(build(verbose=arguments.verbose))
-    except BuildError as error:
+        build_emulator()  # or the first Metal kernel would wait for it
+    except (BuildError, MetalError) as error:
         return _fail(error)
     return 0
 
