@@ -64,7 +64,10 @@ def make_cache(config: EngineConfig, model: Model, make_layer: Callable | None) 
     """
     shape = model.config
     if config.block_size is None:
-        return RowCache(make_layer or (lambda: BatchedKVCache(config.max_num_seqs)), shape.num_hidden_layers)
+        # With a budget a row's room is reserved whole; without one it grows as it must.
+        step = config.max_model_len if config.kv_cache_memory_bytes else 256
+        make_layer = make_layer or (lambda: BatchedKVCache(config.max_num_seqs, step))
+        return RowCache(make_layer, shape.num_hidden_layers)
     blocks = num_blocks(config, model)
     manager = BlockManager(blocks, config.block_size, config.enable_prefix_caching)
     layers = [

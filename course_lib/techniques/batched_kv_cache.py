@@ -26,7 +26,7 @@ class BatchedKVCache:
 
     Attributes:
         max_rows (int): sequences it has room for.
-        step (int): tokens by which the room of all rows grows.
+        step (int): the room of all rows is a multiple of so many tokens; it at least doubles when it grows.
         lengths (list[int]): tokens held, one number a row in use.
     """
 
@@ -155,9 +155,10 @@ class BatchedKVCache:
         if self._keys is not None:
             R = keys.shape[0]
             check_update(keys, values, self._keys[:R], self._values[:R])
-        missing = -(-tokens // self.step) * self.step - self.capacity
-        if missing <= 0:
+        if tokens <= self.capacity:
             return
+        # Growing copies all rows. Twice the room each time: however long they get, less than as much again.
+        missing = max(-(-tokens // self.step) * self.step, 2 * self.capacity) - self.capacity
 
         def grown(held: mx.array | None, new: mx.array) -> mx.array:
             spare = mx.zeros((self.max_rows, new.shape[1], missing, new.shape[3]), new.dtype)

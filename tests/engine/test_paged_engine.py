@@ -161,7 +161,11 @@ def test_shared_blocks_let_more_requests_run_at_once(tiny):
 
     budget = 4 * 48 * bytes_a_token(tiny.model)
     rows = EngineConfig(max_num_seqs=8, kv_cache_memory_bytes=budget, max_model_len=48)
-    assert most_at_once(Engine(tiny.model, tiny.tokenizer, rows)) == 4
+    engine = Engine(tiny.model, tiny.tokenizer, rows)
+    engine.add([5], max_tokens=2), engine.step()
+    assert engine._cache.nbytes == budget  # all of it is reserved, and no more
+    engine.run()
+    assert most_at_once(engine) == 4
     assert most_at_once(paged(tiny, 4 * 48, max_num_seqs=8)) == 8
 
 

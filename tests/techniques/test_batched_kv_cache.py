@@ -145,6 +145,17 @@ def test_joining_leaving_and_growing_copies_no_other_row():
     assert extra_bytes(lambda: cache.remove(2)) < 2 * row_bytes  # the last row moves
 
 
+def test_room_doubles_so_that_growing_stays_rare():
+    cache, rooms = BatchedKVCache(1, step=4), []
+    cache.add()
+    for seed in range(40):
+        cache.append(0, *tokens(seed, 1, 1))
+        rooms.append(cache.capacity)
+    assert sorted(set(rooms)) == [4, 8, 16, 32, 64]
+    cache.append(0, *tokens(0, 1, 90))
+    assert cache.capacity == 132  # at least what is needed, in whole steps
+
+
 def test_bad_calls_are_refused():
     with pytest.raises(ValueError, match="max_rows is 0"):
         BatchedKVCache(0)
