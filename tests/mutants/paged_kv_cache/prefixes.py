@@ -87,7 +87,7 @@ class CountsWhatIsThere(_Prefixes):
 
 @mutant(PREFIXES, "name_reused")
 class NamesAreBlocks(_Prefixes):
-    """What nano-vllm's first readers try: the block's number names the prefix."""
+    """A block's number comes up again, with other tokens in it."""
 
     def add(self, before, tokens, block):
         key = self.key(before, tokens)
