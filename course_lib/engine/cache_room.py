@@ -56,11 +56,18 @@ def num_blocks(config: EngineConfig, model: Model) -> int:
     return (config.kv_cache_memory_bytes or DEFAULT_POOL) // (bytes_a_token(model) * config.block_size)
 
 
-def make_cache(config: EngineConfig, model: Model, make_layer: Callable | None) -> RowCache | PagedCache:
+def make_cache(
+    config: EngineConfig,
+    model: Model,
+    make_layer: Callable | None = None,
+    make_manager: Callable = BlockManager,
+    make_pool: Callable = PagedKVCache,
+) -> RowCache | PagedCache:
     """The cache that a fitted config asks for.
 
     Args:
         make_layer: makes one layer of the contiguous cache; None for `BatchedKVCache`.
+        make_manager, make_pool: make the paged cache's books and one layer's pool.
     """
     shape = model.config
     if config.block_size is None:
@@ -68,10 +75,9 @@ def make_cache(config: EngineConfig, model: Model, make_layer: Callable | None) 
         step = config.max_model_len if config.kv_cache_memory_bytes else 256
         make_layer = make_layer or (lambda: BatchedKVCache(config.max_num_seqs, step))
         return RowCache(make_layer, shape.num_hidden_layers)
-    blocks = num_blocks(config, model)
-    manager = BlockManager(blocks, config.block_size, config.enable_prefix_caching)
+    blocks, size = num_blocks(config, model), config.block_size
     layers = [
-        PagedKVCache(blocks, config.block_size, shape.num_key_value_heads, shape.head_dim, model.dtype)
+        make_pool(blocks, size, shape.num_key_value_heads, shape.head_dim, model.dtype)
         for _ in range(shape.num_hidden_layers)
     ]
-    return PagedCache(layers, manager)
+    return PagedCache(layers, make_manager(blocks, size, config.enable_prefix_caching), size)

@@ -33,6 +33,7 @@ from course_lib.engine.text_stream import TextStream
 from course_lib.llm.model import Model
 from course_lib.llm.prompt import Prompt, encode_prompt
 from course_lib.llm.sampling import SamplingParams
+from course_lib.techniques.paged_kv import BlockManager, PagedKVCache
 from course_lib.techniques.scheduling import Work, schedule_chunked, schedule_continuous
 
 
@@ -49,6 +50,8 @@ class Engine:
         schedule: what a step works on, one of `techniques.scheduling` or your own; by default
             `schedule_chunked` where the config has a budget of tokens, else `schedule_continuous`.
         make_layer: makes one layer of the contiguous cache; by default a `BatchedKVCache`.
+        make_manager, make_pool: make the books of the paged cache and one layer's pool; by default those of
+            `techniques.paged_kv`.
         clock: the time in seconds; a test's own, or a simulation's.
 
     Raises:
@@ -68,6 +71,8 @@ class Engine:
         *,
         schedule: Callable[..., list[Work]] | None = None,
         make_layer: Callable[[], Any] | None = None,
+        make_manager: Callable[..., Any] = BlockManager,
+        make_pool: Callable[..., Any] = PagedKVCache,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config = fitted(config or EngineConfig(), model)
@@ -78,7 +83,7 @@ class Engine:
         self.waiting: deque[Request] = deque()
         budget = self.config.max_num_batched_tokens or self.config.long_prefill_token_threshold
         self._schedule = schedule or (schedule_chunked if budget else schedule_continuous)
-        self._empty_cache = lambda: make_cache(self.config, model, make_layer)
+        self._empty_cache = lambda: make_cache(self.config, model, make_layer, make_manager, make_pool)
         self._cache = self._empty_cache()
         self._ids = itertools.count()
         self._closed = False

@@ -20,11 +20,13 @@ class PagedCache:
     Args:
         layers: the pool of each layer.
         manager: keeps the books of the blocks, which are the same in all layers.
+        block_size: tokens a block.
     """
 
-    def __init__(self, layers: Sequence[PagedKVCache], manager: BlockManager) -> None:
+    def __init__(self, layers: Sequence[PagedKVCache], manager: BlockManager, block_size: int) -> None:
         self._layers = layers
         self._manager = manager
+        self._block_size = block_size
         self._tables: dict[int, BlockTable] = {}  # by the request's id
         self._bytes_a_block = sum(layer.nbytes for layer in layers) // manager.allocator.num_blocks
 
@@ -45,14 +47,16 @@ class PagedCache:
     def reserve(self, request: Request, count: int) -> bool:
         """Take blocks for the request's next `count` tokens, if there are as many."""
         table = self._tables[request.id]
+        full = table.num_tokens // self._block_size
         try:
             copies = self._manager.append(table, count)
         except OutOfBlocks:
             return False
         assert not copies, "requests share only full blocks"
-        # Found by others from now on, even in this step: in each layer all of a step's keys and values are
-        # written before any are read.
-        self._manager.remember(table, [*request.prompt, *request.generated])
+        # Full blocks are found by others from now on, even in this step: in each layer all of a step's keys and
+        # values are written before any are read.
+        if table.num_tokens // self._block_size > full:
+            self._manager.remember(table, [*request.prompt, *request.generated])
         return True
 
     def leave(self, request: Request) -> None:

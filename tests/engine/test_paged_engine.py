@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from course_lib.engine import Engine, EngineConfig
 from course_lib.engine.cache_room import bytes_a_token
+from course_lib.techniques.paged_kv import BlockManager, PagedKVCache
 
 PROMPT = [5, 9, 77, 130]
 
@@ -176,6 +177,27 @@ def test_a_request_that_no_pool_holds_is_refused_and_a_long_answer_is_cut(tiny):
     request = engine.add([5] * 12, max_tokens=50, stop_tokens=())
     engine.run()
     assert len(request.generated) == request.max_tokens == 8
+
+
+def test_books_and_pool_of_the_learners_own_serve_the_engine(tiny):
+    made = []
+
+    class Books(BlockManager):
+        def __init__(self, num_blocks, block_size, prefix_caching):
+            made.append(("books", num_blocks, block_size, prefix_caching))
+            super().__init__(num_blocks, block_size, prefix_caching)
+
+    class Pool(PagedKVCache):
+        def __init__(self, *shape):
+            made.append(("pool", *shape))
+            super().__init__(*shape)
+
+    config = EngineConfig(block_size=4, kv_cache_memory_bytes=80 * bytes_a_token(tiny.model))
+    engine = Engine(tiny.model, tiny.tokenizer, config, make_manager=Books, make_pool=Pool)
+    request = engine.add(PROMPT, max_tokens=5, stop_tokens=())
+    engine.run()
+    assert request.generated == lone_tokens(tiny.model, PROMPT, 5)
+    assert made == [("pool", 20, 4, 2, 16, tiny.model.dtype)] * 2 + [("books", 20, 4, True)]
 
 
 @pytest.mark.parametrize(
