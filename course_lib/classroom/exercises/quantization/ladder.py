@@ -1,6 +1,7 @@
 """The C++ ladder of quantized matmul."""
 
 import mlx.core as mx
+from matplotlib.ticker import NullFormatter
 
 from ....kernels.loaded import LoadedQuantizedMatmul
 from ....lab.plots import bars, new_figure
@@ -150,6 +151,7 @@ def benchmark(kernels):
         contenders["MLX"] = lambda x=x: mx.quantized_matmul(x, w, *wide, True, 32, 4)
         times = compare(contenders, rounds=ROUNDS, budget=SECONDS)
         bars(times.median, spread=times.spread, quantity="time", unit="s", title=title, log=True, ax=ax)
+        ax.xaxis.set_minor_formatter(NullFormatter())  # where the times span little, they would overlap
     return figure, "Times of the rungs and of MLX's own kernel, for one token and for 37, logarithmic."
 
 
