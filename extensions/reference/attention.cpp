@@ -14,7 +14,7 @@
 
 #include <algorithm>
 
-#include "attention_tile.h"
+#include "attention_block.h"
 
 namespace course {
 
@@ -24,16 +24,6 @@ constexpr int SPAN = 512;  // keys
 static_assert(SPAN % KEYS == 0);
 // Fewer multiplications than this are done before another thread has woken up.
 constexpr int64_t WORTH_SHARING = 50'000;
-
-int padded(int head_dim) { return (head_dim + LANES - 1) / LANES * LANES; }
-
-// `count` rows of D features to rows of padded D, with zeros behind.
-void copy_rows(const float* from, ptrdiff_t token, ptrdiff_t feature, int count, int D, int width, float* to) {
-  for (int i = 0; i < count; i++, from += token, to += width) {
-    for (int d = 0; d < D; d++) to[d] = from[d * feature];
-    std::fill(to + D, to + width, 0.0f);
-  }
-}
 
 // One worker's scratch memory.
 struct Scratch {
@@ -83,67 +73,35 @@ void run_span(const Problem& p, const Block& block, const Scratch& scratch, int 
   }
 }
 
-// The block's queries, scaled, to scratch.query.
-void load_queries(const Problem& p, const Block& block, float* query) {
-  for (int row = 0; row < block.rows; row++, query += p.width) {
-    const float* from = p.q.data + block.batch * p.q.batch + p.head_of(block, row) * p.q.head +
-                        p.query_of(block, row) * p.q.token;
-    copy_rows(from, 0, p.q.feature, 1, p.size.head_dim, p.width, query);
-    for (int d = 0; d < p.width; d += LANES) store(query + d, load(query + d) * broadcast(p.scale));
-  }
-}
-
-void store_result(const Problem& p, const Block& block, const Carried& total) {
-  for (int row = 0; row < block.rows; row++) {
-    float* to = p.out.data + block.batch * p.out.batch + p.head_of(block, row) * p.out.head +
-                p.query_of(block, row) * p.out.token;
-    const float* weighted = total.weighted + static_cast<size_t>(row) * p.width;
-    const float inverse = total.sum[row] > 0 ? 1 / total.sum[row] : 0;
-    for (int d = 0; d < p.size.head_dim; d++) to[d] = weighted[d] * inverse;
-  }
-}
-
 int spans(int keys) { return (keys + SPAN - 1) / SPAN; }
 
-// How the work is cut: blocks of queries, and whether the spans of keys are tasks of their own.
-struct Plan {
-  int blocks_per_head, blocks;
-  bool split;
-
-  Plan(const AttentionSize& size, int workers) {
-    const int rows = size.queries * (size.heads / size.kv_heads);
-    blocks_per_head = (rows + QUERIES - 1) / QUERIES;
-    blocks = size.batch * size.kv_heads * blocks_per_head;
-    split = blocks_per_head == 1 && blocks < 4 * workers && spans(size.keys) > 1 && workers > 1;
-  }
-};
+// Are there too few blocks of queries for the threads? Then the spans of keys are tasks of their own.
+bool split(const QueryBlocks& blocks, const AttentionSize& size, int workers) {
+  return blocks.per_head == 1 && blocks.count < 4 * workers && spans(size.keys) > 1 && workers > 1;
+}
 
 }  // namespace
 
 size_t attention_scratch(const AttentionSize& size, int workers) {
   const int width = padded(size.head_dim);
-  const Plan plan(size, workers);
-  const size_t parts = plan.split ? static_cast<size_t>(plan.blocks) * spans(size.keys) : 0;
+  const QueryBlocks blocks(size);
+  const size_t parts = split(blocks, size, workers) ? static_cast<size_t>(blocks.count) * spans(size.keys) : 0;
   return workers * Scratch::floats(width) + parts * Carried::floats(width);
 }
 
 void attention(const Heads& q, const Heads& k, const Heads& v, const HeadsOut& out, const Mask& mask,
                const AttentionSize& size, float scale, float* scratch, Parallel& parallel) {
   const Problem p{q, k, v, out, mask, size, scale, size.heads / size.kv_heads, padded(size.head_dim)};
-  const Plan plan(size, parallel.workers());
-  const int all_rows = size.queries * p.group;
-  auto block_at = [&](int index) {
-    const int head = index / plan.blocks_per_head, first = index % plan.blocks_per_head * QUERIES;
-    const int rows = std::min(QUERIES, all_rows - first);
-    return Block{head / size.kv_heads, head % size.kv_heads, first, rows};
-  };
+  const QueryBlocks blocks(size);
   auto scratch_of = [&](int worker) { return Scratch(scratch + worker * Scratch::floats(p.width), p.width); };
   float* const parts = scratch + parallel.workers() * Scratch::floats(p.width);
   const int span_count = spans(size.keys);
   auto part_at = [&](int index) { return Carried::at(parts + index * Carried::floats(p.width)); };
 
+  // One block of queries with all its keys, span after span.
   auto whole_block = [&](int index, int worker) {
-    const Block block = block_at(plan.blocks - 1 - index);  // the longest first: the last queries see most
+    const Block block = blocks[blocks.count - 1 - index];  // the longest first: the last queries see most
+    // BEGIN SOLUTION
     const Scratch mine = scratch_of(worker);
     load_queries(p, block, mine.query);
     mine.total.reset(block.rows, p.width);
@@ -153,20 +111,24 @@ void attention(const Heads& q, const Heads& k, const Heads& v, const HeadsOut& o
       merge(mine.total, mine.part, block.rows, p.width);
     }
     store_result(p, block, mine.total);
+    // END SOLUTION
   };
+  // One block with one span of its keys. The result stays in part_at(index).
   auto one_span = [&](int index, int worker) {
-    const Block block = block_at(index / span_count);
+    const Block block = blocks[index / span_count];
     const Scratch mine = scratch_of(worker);
     load_queries(p, block, mine.query);
     const int begin = index % span_count * SPAN, end = p.visible(block, block.rows - 1);
     run_span(p, block, mine, begin, std::min(begin + SPAN, end), part_at(index));
   };
 
-  const int64_t work = static_cast<int64_t>(plan.blocks) * std::min(all_rows, QUERIES) * size.keys * p.width;
-  if (plan.split) {
-    parallel.for_each(plan.blocks * span_count, one_span);
-    for (int index = 0; index < plan.blocks; index++) {
-      const Block block = block_at(index);
+  const int64_t work = static_cast<int64_t>(blocks.count) * std::min(blocks.all_rows, QUERIES) * size.keys * p.width;
+  if (split(blocks, size, parallel.workers())) {
+    // All spans of all blocks as tasks; when they are done, the parts of each block, merged in order, and stored.
+    // BEGIN SOLUTION
+    parallel.for_each(blocks.count * span_count, one_span);
+    for (int index = 0; index < blocks.count; index++) {
+      const Block block = blocks[index];
       const Carried total = scratch_of(0).total;
       total.reset(block.rows, p.width);
       for (int span = 0; span < span_count; span++) {
@@ -174,10 +136,11 @@ void attention(const Heads& q, const Heads& k, const Heads& v, const HeadsOut& o
       }
       store_result(p, block, total);
     }
+    // END SOLUTION
   } else if (work > WORTH_SHARING) {
-    parallel.for_each(plan.blocks, whole_block);
+    parallel.for_each(blocks.count, whole_block);
   } else {
-    for (int index = 0; index < plan.blocks; index++) whole_block(index, 0);
+    for (int index = 0; index < blocks.count; index++) whole_block(index, 0);
   }
 }
 

@@ -1,8 +1,9 @@
 // Attention as an MLX operation.
-#include "../reference/attention.h"
+#include "../reference/attention_ladder.h"
 
 #include "arguments.h"
 #include "cpu_primitive.h"
+#include "ladder.h"
 #include "mlx/backend/common/utils.h"
 #include "mlx/ops.h"
 #include "operations.h"
@@ -28,13 +29,14 @@ Mask mask_of(const mx::array& a, Mask::Kind kind) {
 
 class Attention final : public CpuPrimitive {
  public:
-  Attention(mx::Stream stream, float scale, Mask::Kind mask) : CpuPrimitive(stream), scale_(scale), mask_(mask) {}
+  Attention(mx::Stream stream, const AttentionRung& kernel, float scale, Mask::Kind mask)
+      : CpuPrimitive(stream), kernel_(kernel), scale_(scale), mask_(mask) {}
 
   const char* name() const override { return "Attention"; }
 
   bool is_equivalent(const mx::Primitive& other) const override {
     const auto& o = static_cast<const Attention&>(other);
-    return scale_ == o.scale_ && mask_ == o.mask_;
+    return kernel_.run == o.kernel_.run && scale_ == o.scale_ && mask_ == o.mask_;
   }
 
  protected:
@@ -55,13 +57,14 @@ class Attention final : public CpuPrimitive {
     const AttentionSize sizes{B, H, k.shape(1), L, k.shape(2), D};
     const HeadsOut to{out.data<float>(), strides[0], strides[1], strides[2]};
     const auto pool = shared_pool();
-    float* memory = scratch(attention_scratch(sizes, pool->workers()), encoder);
-    encoder.dispatch([=, q = heads(q), k = heads(k), v = heads(v), scale = scale_] {
-      attention(q, k, v, to, mask, sizes, scale, memory, *pool);
+    float* memory = scratch(kernel_.scratch(sizes, pool->workers()), encoder);
+    encoder.dispatch([=, run = kernel_.run, q = heads(q), k = heads(k), v = heads(v), scale = scale_] {
+      run(q, k, v, to, mask, sizes, scale, memory, *pool);
     });
   }
 
  private:
+  AttentionRung kernel_;
   float scale_;
   Mask::Kind mask_;
 };
@@ -98,6 +101,13 @@ mx::array checked_mask(const mx::array& mask, const mx::Shape& scores) {
 
 mx::array attention(const mx::array& queries, const mx::array& keys, const mx::array& values, float scale,
                     bool causal, const std::optional<mx::array>& mask, mx::StreamOrDevice where) {
+  static const LoadedAttention kernel("", "threads");
+  return attention_by(kernel, queries, keys, values, scale, causal, mask, where);
+}
+
+mx::array attention_by(const LoadedAttention& kernel, const mx::array& queries, const mx::array& keys,
+                       const mx::array& values, float scale, bool causal, const std::optional<mx::array>& mask,
+                       mx::StreamOrDevice where) {
   static const char* const name = "scaled_dot_product_attention";
   const mx::Stream stream = cpu_stream(name, where);
   expect_float32(name, "queries", queries);
@@ -110,7 +120,7 @@ mx::array attention(const mx::array& queries, const mx::array& keys, const mx::a
     inputs.push_back(checked_mask(*mask, {queries.shape(0), queries.shape(1), queries.shape(2), keys.shape(2)}));
     kind = inputs.back().dtype() == mx::bool_ ? Mask::boolean : Mask::additive;
   }
-  return mx::array(queries.shape(), mx::float32, std::make_shared<Attention>(stream, scale, kind),
+  return mx::array(queries.shape(), mx::float32, std::make_shared<Attention>(stream, *kernel.rung, scale, kind),
                    std::move(inputs));
 }
 

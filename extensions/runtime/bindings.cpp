@@ -29,6 +29,10 @@ NB_MODULE(_ext, m) {
   nb::class_<course::LoadedQuantizedMatmul>(m, "LoadedQuantizedMatmul")
       .def(nb::init<const std::string&, const std::string&>(), "library"_a, "rung"_a);
   m.def("quantized_matmul_by", &course::quantized_matmul_by, "kernel"_a, "x"_a, "weight"_a, "stream"_a = nb::none());
+  nb::class_<course::LoadedAttention>(m, "LoadedAttention")
+      .def(nb::init<const std::string&, const std::string&>(), "library"_a, "rung"_a);
+  m.def("attention_by", &course::attention_by, "kernel"_a, "queries"_a, "keys"_a, "values"_a, "scale"_a, "causal"_a,
+        "mask"_a.none(), "stream"_a = nb::none());
   m.def("threads", [] { return course::shared_pool()->workers(); });
   m.def("set_threads", &course::set_threads, "threads"_a);
 }

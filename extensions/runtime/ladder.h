@@ -2,6 +2,7 @@
 // is compiled to a library of its own and loaded while the notebook runs.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "../reference/quantized_matmul_ladder.h"
@@ -12,6 +13,8 @@
 namespace course {
 
 namespace mx = mlx::core;
+
+struct AttentionRung;
 
 // A function of a freshly loaded library. The library stays loaded: results that are not computed yet, and
 // callables that a notebook has kept, still call into it.
@@ -31,5 +34,17 @@ struct LoadedQuantizedMatmul {
 
 mx::array quantized_matmul_by(const LoadedQuantizedMatmul& kernel, const mx::array& x, const Packed& weight,
                               mx::StreamOrDevice where);
+
+// The same of attention.
+struct LoadedAttention {
+  LoadedAttention(const std::string& library, const std::string& rung);
+
+  const AttentionRung* rung;
+};
+
+// As `attention` in operations.h, by this kernel.
+mx::array attention_by(const LoadedAttention& kernel, const mx::array& queries, const mx::array& keys,
+                       const mx::array& values, float scale, bool causal, const std::optional<mx::array>& mask,
+                       mx::StreamOrDevice where);
 
 }  // namespace course

@@ -7,6 +7,7 @@ older build, and a library that is loaded already is never written over.
 
 import hashlib
 import os
+import platform
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -66,7 +67,7 @@ def library(ladder: Ladder, rung: Rung, text: str) -> Path:
     Raises:
         DoesNotCompile, BuildError: as above.
     """
-    objects = _objects(ladder, rung, text, EXTENSIONS / "driver" / "ladder" / "export.cpp", "release")
+    objects = _objects(ladder, rung, text, EXTENSIONS / "driver" / "ladder" / ladder.export, "release")
     return _linked(objects, "release", ".so", ("-shared",))
 
 
@@ -148,12 +149,11 @@ def _common_flags(compiler: Path) -> tuple[str, ...]:
         "-I", str(EXTENSIONS / "reference"), "-I", str(EXTENSIONS / "driver" / "ladder"),
     ]  # fmt: skip
     # As CMakeLists.txt does, for the same speed and the same rounding.
-    for option in ("-march=native", "-mcpu=native"):
+    arm = platform.machine() in ("arm64", "aarch64")
+    for option in ("-mcpu=native" if arm else "-march=native", "--param=avoid-fma-max-bits=0"):
         if _accepts(compiler, option):
             flags.append(option)
-            break
-    fuse = "--param=avoid-fma-max-bits=0"
-    return (*flags, fuse) if _accepts(compiler, fuse) else tuple(flags)
+    return tuple(flags)
 
 
 def _accepts(compiler: Path, option: str) -> bool:

@@ -87,33 +87,33 @@ def _results(rung: Rung, ran: Ran, path: Path, text: str) -> list[CaseResult]:
         begun = list(rung.cases).index(keys[-1])
         return results[:-1] + left + [CaseResult(t, "left") for t in list(rung.cases.values())[begun + 1 :]]
     if end[0] in _LAST:
-        message, mistake = _LAST[end[0]](end[1:])
+        message, mistake = _LAST[end[0]](rung.output, end[1:])
     else:
         message, mistake = _unfinished(rung, ran, path, text)
     known = mistake if mistake in rung.mistakes else None
     return [*results[:-1], CaseResult(title, "fail", f"{problem}\n{message}", known)]
 
 
-def _differs(fields: list[str]) -> tuple[str, str | None]:
+def _differs(output: str, fields: list[str]) -> tuple[str, str | None]:
     m, n, given, wanted, tolerance, wrong, count, mistake = fields
     if given in ("nan", "-nan"):
         given += " (never written, or computed from what was never written)"
     return (
-        f"  y[{m}, {n}]  given {given}, wanted {wanted} within {tolerance}\n  {wrong} of {count} values differ",
+        f"  {output}[{m}, {n}]  given {given}, wanted {wanted} within {tolerance}\n  {wrong} of {count} values differ",
         mistake,
     )
 
 
-def _bits(fields: list[str]) -> tuple[str, str | None]:
+def _bits(output: str, fields: list[str]) -> tuple[str, str | None]:
     m, n, given, elsewhere = fields
     return (
-        f"  y[{m}, {n}]  given {given} with several workers, {elsewhere} with one\n"
+        f"  {output}[{m}, {n}]  given {given} with several workers, {elsewhere} with one\n"
         "Each sum must be added up by one worker, in one order: a model must not answer differently on another machine.",
         "split_sum",
     )
 
 
-def _unshared(fields: list[str]) -> tuple[str, str | None]:
+def _unshared(output: str, fields: list[str]) -> tuple[str, str | None]:
     tasks, workers = fields
     return f"There were {tasks} tasks for {workers} workers, so some had nothing to do.", "unshared"
 

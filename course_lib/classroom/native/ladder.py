@@ -27,6 +27,7 @@ class Rung:
         findings: (kind of the sanitizer's finding, array) -> the known mistake that it shows; the kinds
             are "read", "write" and "race".
         threads: does the kernel use threads, so that races are looked for?
+        output: the result's name in what the panel says: "y[0, 3]".
         stretch: True for an optional rung.
     """
 
@@ -39,6 +40,7 @@ class Rung:
     mistakes: Mapping[str, str]
     findings: Mapping[tuple[str, str], str] = field(default_factory=dict)
     threads: bool = False
+    output: str = "y"
     stretch: bool = False
 
     @property
@@ -68,6 +70,7 @@ class Ladder:
         given: names of rungs that are given, the slowest first.
         load: `load(library, rung)`: the kernel as a callable on MLX arrays, from the library at this
             path, or for None the one that came with the course.
+        export: the file in `extensions/driver/ladder` through which a library shows its rungs to `load`.
         benchmark: `benchmark(kernels)`, name -> kernel: a figure and its alt text.
     """
 
@@ -78,6 +81,7 @@ class Ladder:
     given: tuple[str, ...]
     load: Callable[[Path | None, str], Callable]
     benchmark: Callable
+    export: str = "export.cpp"
 
     def rung(self, name: str) -> Rung:
         """Raises UnknownExercise, with the names that exist."""

@@ -3,6 +3,7 @@
 import platform
 import shutil
 import subprocess
+import threading
 from functools import cache
 
 from ...kernels.toolchain import require_compiler
@@ -16,10 +17,18 @@ ENVIRONMENT = {
 }
 
 
-@cache
+_ONE_AT_A_TIME = threading.Lock()  # or two threads write and start the same probe
+
+
 def launcher(flag: str) -> tuple[str, ...] | None:
     """What stands before the name of a program built with `flag` ("-fsanitize=thread") to start it; nothing on
     most machines. None where such programs cannot be built or do not start."""
+    with _ONE_AT_A_TIME:
+        return _launcher(flag)
+
+
+@cache
+def _launcher(flag: str) -> tuple[str, ...] | None:
     program = cache_dir() / "native" / "ladders" / f"probe{flag.replace('=', '-').replace(',', '-')}"
     program.parent.mkdir(parents=True, exist_ok=True)
     command = [str(require_compiler()), flag, "-x", "c++", "-", "-o", str(program)]
