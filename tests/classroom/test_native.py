@@ -29,6 +29,15 @@ VECTORS, THREADS, TILES = LADDER.rungs
 BODY = re.compile(r"( *// BEGIN YOUR CODE\n).*?( *// END YOUR CODE)", re.DOTALL)
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu():
+    """The kernels run on the CPU, also where MLX's default device is a GPU."""
+    before = mx.default_device()
+    mx.set_default_device(mx.cpu)
+    yield
+    mx.set_default_device(before)
+
+
 def write(rung, text):
     path = student_file(rung)
     path.parent.mkdir(parents=True, exist_ok=True)
