@@ -58,7 +58,10 @@ inline void arrange_rows(const float* x, ptrdiff_t x_stride, const QuantizedMatr
 // Floats of scratch memory for one call of multiply_rows.
 inline size_t row_scratch(const QuantizedMatrix& w) {
   // Twice the scales of a row, in whole vectors; and a vector of them can be loaded from the last one on.
-  return 2 * static_cast<size_t>((w.groups_per_row() + 2 * LANES - 1) / LANES * LANES);
+  const size_t scales = static_cast<size_t>((w.groups_per_row() + 2 * LANES - 1) / LANES * LANES);
+  // And 128 bytes that nobody uses: where two workers write to the same cache line, each write takes it
+  // away from the other core ("false sharing").
+  return 2 * scales + 32;
 }
 
 // Rung `vectors` for some rows of W: y[m, n] for all m and for n from `begin` up to `end`.
