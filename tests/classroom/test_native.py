@@ -321,6 +321,17 @@ def test_a_compiler_that_never_ends_is_stopped(monkeypatch):
         compiler.library(LADDER, VECTORS, solved_text(VECTORS) + "// never compiled before 1\n")
 
 
+def test_only_files_that_nobody_used_for_long_are_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiler, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(compiler, "KEPT_FILES", 2)
+    for i, hours in enumerate((0, 0.5, 0.9, 2, 3)):
+        path = tmp_path / str(i)
+        path.touch()
+        os.utime(path, (path.stat().st_mtime - 3600 * hours,) * 2)
+    compiler._forget_old()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "1", "2"]
+
+
 def test_the_extension_itself_has_the_markers():
     for rung in LADDER.rungs:
         assert "// BEGIN SOLUTION" in (EXTENSIONS / "reference" / rung.source).read_text()

@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ MODES = {
 }
 COMPILE_LIMIT = 120  # seconds: a template can recurse without end
 KEPT_FILES = 300
+UNUSED = 3600  # seconds after which a file may go: another process may be about to link a younger one
 
 
 class DoesNotCompile(Exception):
@@ -184,9 +186,13 @@ def _folder() -> Path:
 
 
 def _forget_old() -> None:
-    files = sorted(_folder().glob("*"), key=lambda p: p.stat().st_mtime)
-    for path in files[:-KEPT_FILES]:
-        path.unlink(missing_ok=True)
+    ages = {}
+    for path in _folder().glob("*"):
+        with suppress(FileNotFoundError):  # another process tidies up, too
+            ages[path] = time.time() - path.stat().st_mtime
+    for path in sorted(ages, key=ages.get)[KEPT_FILES:]:
+        if ages[path] > UNUSED:
+            path.unlink(missing_ok=True)
 
 
 def _digest(*parts: str) -> str:
