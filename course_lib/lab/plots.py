@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from .labels import fit_segment_labels, label_ends
 from .picture import Picture, show
-from .style import axes_or_new, colour_of, new_figure
+from .style import axes_or_new, colour_of, colours_of, new_figure
 from .units import axis_scale, number_text, tick_text, value_text
 
 TICKS = FuncFormatter(lambda value, _: tick_text(value))
@@ -70,8 +70,7 @@ def bars(
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
     if log:
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(TICKS)
+        _log_bars(ax)
     _finish(ax, x=(quantity, shown_unit), title=title)
     return ax.figure
 
@@ -117,8 +116,7 @@ def lines(
     scale, shown_unit = axis_scale(max(np.nanmax(np.abs(v)) for v in data.values()), unit)
     marker = "o" if len(x) <= 12 else None
     ends = []
-    for i, (name, values) in enumerate(data.items()):
-        colour = colour_of(name, i)
+    for (name, values), colour in zip(data.items(), colours_of(data), strict=True):
         ax.plot(x, values / scale, color=colour, marker=marker)
         if bands and name in bands:
             low, high = (np.asarray(edge, float) / scale for edge in bands[name])
@@ -198,6 +196,15 @@ def _less_or_more(value: float, base: float | None) -> str:
         return ""
     less, more = base / value, value / base
     return f"  ({number_text(less)} times less)" if less > 1 else f"  ({number_text(more)} times more)"
+
+
+def _log_bars(ax: Axes) -> None:
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    steps = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)  # a tick a decade, more where there are few decades
+    ax.xaxis.set_major_locator(LogLocator(subs=steps))
+    ax.xaxis.set_major_formatter(TICKS)
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _log_x(ax: Axes, x: np.ndarray) -> None:

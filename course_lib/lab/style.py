@@ -4,7 +4,9 @@ Colours are those of Okabe and Ito, "Color Universal Design" (https://jfly.uni-k
 a white ground of their own, so that they read the same in JupyterLab's light and dark themes.
 """
 
+import itertools
 import re
+from collections.abc import Iterable
 
 import matplotlib
 from cycler import cycler
@@ -76,8 +78,19 @@ def new_figure(height: float = 3.4, width: float = WIDTH, rows: int = 1, columns
 
 def colour_of(name: str, index: int) -> str:
     """The colour of a series: by its role if its name begins with one, else the next in turn."""
-    first_word = re.match(r"[a-z]*", name.lower()).group()
-    return ROLES.get(first_word) or CYCLE[index % len(CYCLE)]
+    return _role(name) or CYCLE[index % len(CYCLE)]
+
+
+def colours_of(names: Iterable[str]) -> list[str]:
+    """Colours of series that are drawn together: those with a role have its colour, the others those left over."""
+    names = list(names)
+    taken = [colour_of(name, 0) for name in names if _role(name)]
+    others = itertools.cycle([colour for colour in CYCLE if colour not in taken] or CYCLE)
+    return [colour_of(name, 0) if _role(name) else next(others) for name in names]
+
+
+def _role(name: str) -> str | None:
+    return ROLES.get(re.match(r"[a-z]*", name.lower()).group())
 
 
 def ink_on(colour: str) -> str:

@@ -226,3 +226,23 @@ def contrast(colour, ground):
 def test_text_can_be_read_in_and_on_every_colour(colour):
     assert contrast(style.ink_of(colour), "white") >= 3
     assert contrast(style.ink_on(colour), colour) >= 3
+
+
+def test_lines_drawn_together_have_colours_of_their_own():
+    names = ["mlx", "one", "two", "three"]
+    figure = lines([1, 2], {n: [1, 2] for n in names}, x_quantity="x", x_unit="", quantity="y", unit="")
+    colours = [line.get_color() for line in figure.axes[0].get_lines()]
+    assert len(set(colours)) == 4
+
+
+@pytest.mark.parametrize("values", [(2.8e-4, 1.4e-3), (1.5e-3, 4e-2), (1e-5, 3e-1)])
+def test_ticks_of_logarithmic_bars_are_few_enough_to_read(values):
+    figure, (ax, _) = new_figure(2.6, width=9, columns=2)
+    bars(dict(zip("ab", values, strict=True)), quantity="time", unit="s", log=True, ax=ax)
+    FigureCanvasAgg(figure).draw()
+    axis = figure.axes[0].xaxis
+    low, high = axis.get_view_interval()
+    ticks = [t for t in axis.get_major_ticks() + axis.get_minor_ticks() if low <= t.get_loc() <= high]
+    shown = [tick.label1.get_window_extent() for tick in ticks if tick.label1.get_text()]
+    shown.sort(key=lambda box: box.x0)
+    assert len(shown) >= 2 and all(a.x1 < b.x0 for a, b in zip(shown, shown[1:], strict=False))

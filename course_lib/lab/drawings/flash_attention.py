@@ -22,7 +22,8 @@ def tile_grids(cases: Sequence[tuple[int, int, int, int]]) -> Figure:
     for ax, case in zip(np.atleast_1d(axes), cases, strict=True):
         counts = _tiles(ax, *case)
         L, S, _, _ = case
-        ax.set_title(f"{L} queries, {S} keys\n{counts['skipped']} of {sum(counts.values())} tiles skipped", fontsize=11, loc="center")
+        queries = "1 query" if L == 1 else f"{L} queries"
+        ax.set_title(f"{queries}, {S} keys\n{counts['skipped']} of {sum(counts.values())} tiles skipped", fontsize=11, loc="center")
     handles = [
         Patch(facecolor=BLUE, label="seen whole: no mask needed"),
         Patch(facecolor=ORANGE, label="seen in part: mask"),
@@ -84,7 +85,10 @@ def _tiles(ax: Axes, L: int, S: int, query_block: int, key_block: int) -> dict[s
     edge = np.arange(L)
     ax.plot(np.repeat(S - L + edge + 1, 2), np.stack([edge, edge + 1]).T.ravel(), color="black", lw=1)
     ax.set(xlim=(0, S), ylim=(L, 0), xlabel="key", ylabel="query")
-    ax.set_aspect("equal")
+    # One query drawn to scale would be a line.
+    ax.set_aspect("equal" if L > 4 else 0.12 * S / L)
+    if L <= 4:
+        ax.set_yticks([])
     return counts
 
 
