@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.result import Result
 from course_lib.engine import Engine, EngineConfig
+from course_lib.engine.cache_room import bytes_a_token
 from course_lib.lab.passage import PASSAGE
 from course_lib.lab.serving import Ask, Served
 from course_lib.lab.stalls import first_token, longest_gap, prompts_arrive
@@ -19,6 +20,7 @@ from course_lib.lab.timing import Comparison
 from course_lib.llm import load
 
 STREAMS, PROMPT = 8, 1500
+LONGEST = 1600  # tokens of a request
 CHUNKS = (32, 64, 128, 256)
 WHOLE = "whole prompt"
 WRITTEN = 64  # tokens a stream: more than the smallest chunk needs steps
@@ -35,7 +37,12 @@ def run(rounds: int) -> Iterator[Result]:
 
     def served(chunk: int | None) -> Served:
         budget = None if chunk is None else chunk + STREAMS
-        config = EngineConfig(max_num_seqs=STREAMS + 1, max_num_batched_tokens=budget)
+        # The cache is reserved before anybody writes, as servers do: growing it would stall everybody once more.
+        reserved = (STREAMS + 1) * LONGEST * bytes_a_token(model)
+        config = EngineConfig(
+            max_num_seqs=STREAMS + 1, max_num_batched_tokens=budget, max_model_len=LONGEST,
+            kv_cache_memory_bytes=reserved,
+        )  # fmt: skip
         return prompts_arrive(Engine(model, tokenizer, config), streams, [newcomer])
 
     chunk_of = {WHOLE: None} | {f"chunks of {chunk}": chunk for chunk in CHUNKS}
