@@ -24,7 +24,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from course_lib.engine.cache_room import fitted, make_cache
+from course_lib.engine.cache_room import fitted
+from course_lib.engine.cache_room import make_cache as cache_of
 from course_lib.engine.config import EngineConfig
 from course_lib.engine.metrics import EngineMetrics, RequestMetrics, StepRecord
 from course_lib.engine.request import FinishReason, Request, RequestOutput
@@ -33,8 +34,10 @@ from course_lib.engine.text_stream import TextStream
 from course_lib.llm.model import Model
 from course_lib.llm.prompt import Prompt, encode_prompt
 from course_lib.llm.sampling import SamplingParams
+from course_lib.techniques.making_room import make_room
 from course_lib.techniques.paged_kv import BlockManager, PagedKVCache
 from course_lib.techniques.scheduling import Work, schedule_chunked, schedule_continuous
+from course_lib.techniques.stop_strings import StopStrings
 
 
 class EngineClosed(RuntimeError):
@@ -52,6 +55,10 @@ class Engine:
         make_layer: makes one layer of the contiguous cache; by default a `BatchedKVCache`.
         make_manager, make_pool: make the books of the paged cache and one layer's pool; by default those of
             `techniques.paged_kv`.
+        make_cache: makes a whole cache of another kind, such as `SeparateCaches`, from the fitted config and the
+            model; None for the one that the config asks for.
+        make_room: finds room for a step's tokens, `techniques.making_room.make_room` or your own.
+        make_stops: makes what watches for a request's stop strings, by default `techniques.stop_strings.StopStrings`.
         clock: the time in seconds; a test's own, or a simulation's.
 
     Raises:
@@ -73,6 +80,9 @@ class Engine:
         make_layer: Callable[[], Any] | None = None,
         make_manager: Callable[..., Any] = BlockManager,
         make_pool: Callable[..., Any] = PagedKVCache,
+        make_cache: Callable[[EngineConfig, Model], Any] | None = None,
+        make_room: Callable[..., tuple] = make_room,
+        make_stops: Callable[..., Any] = StopStrings,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config = fitted(config or EngineConfig(), model)
@@ -83,7 +93,11 @@ class Engine:
         self.waiting: deque[Request] = deque()
         budget = self.config.max_num_batched_tokens or self.config.long_prefill_token_threshold
         self._schedule = schedule or (schedule_chunked if budget else schedule_continuous)
-        self._empty_cache = lambda: make_cache(self.config, model, make_layer, make_manager, make_pool)
+        parts = (make_layer, make_manager, make_pool)
+        self._empty_cache = lambda: (
+            make_cache(self.config, model) if make_cache else cache_of(self.config, model, *parts)
+        )
+        self._find_room, self._make_stops = make_room, make_stops
         self._cache = self._empty_cache()
         self._ids = itertools.count()
         self._closed = False
@@ -143,7 +157,7 @@ class Engine:
             max_tokens=min(max_tokens, self.config.max_model_len - len(ids)),
             sampling=params,
             stop_tokens=frozenset(self.tokenizer.eos_token_ids if stop_tokens is None else stop_tokens),
-            stream=TextStream(self.tokenizer, stop),
+            stream=TextStream(self.tokenizer, stop, self._make_stops),
             metrics=RequestMetrics(self.clock() if arrival_time is None else arrival_time),
             on_output=on_output,
         )
@@ -279,47 +293,28 @@ class Engine:
             raise ValueError(f"the schedule returned {wrong}")
 
     def _make_room(self, work: Sequence[Work], now: float) -> tuple[list[Work], int]:
-        """Room in the cache for the step's tokens: admit who joins, preempt who must step back.
-
-        The oldest request always gets room, so each step brings somebody forward. Who waits joins only
-        if there is room left, in order, and not over the head of one that was preempted.
+        """Room in the cache for the step's tokens: who joins is admitted, who must step back waits again.
 
         Returns:
             What the step really works on, and how many requests were preempted.
         """
-        counts = {id(request): count for request, count in work}
-        fitting, preempted = [], 0
-        for request in list(self.running):  # the oldest first
-            if request not in self.running or id(request) not in counts:
+        fitting, preempted = self._find_room(work, list(self.running), self._cache)
+        for request in preempted:  # the newest first: the oldest of them will be the first to join again
+            self.running.remove(request)
+            self.waiting.appendleft(request)
+            request.num_computed_tokens = 0
+            request.metrics.num_preemptions += 1
+        for request, _ in fitting:
+            if request in self.running:
                 continue
-            while not self._cache.reserve(request, counts[id(request)]):
-                preempted += 1
-                if self._preempt() is request:
-                    break
-            else:
-                fitting.append(Work(request, counts[id(request)]))
-        for request, count in work:
-            if request in self.running or preempted:
-                continue
-            if not self._cache.join(request, count):
-                break
             self.waiting.remove(request)
             self.running.append(request)
             if request.metrics.scheduled_time is None:
                 request.metrics.scheduled_time = now
                 request.metrics.num_cached_tokens = request.num_computed_tokens
-            fitting.append(Work(request, min(count, request.num_new_tokens)))
-        assert fitting, "a request that runs alone always has room"
-        return fitting, preempted
-
-    def _preempt(self) -> Request:
-        """The newest request goes back to the head of those that wait, and starts over when it joins again."""
-        request = self.running.pop()
-        self._cache.leave(request)
-        request.num_computed_tokens = 0
-        request.metrics.num_preemptions += 1
-        self.waiting.appendleft(request)
-        return request
+        if not fitting:
+            raise ValueError("no request found room, though one that runs alone always does")
+        return fitting, len(preempted)
 
     def _choose(self, step: Step) -> list[int]:
         """Run the model, and choose a token for each request that gets one."""

@@ -1,7 +1,9 @@
 """From token ids, as they come, to text, and where the text stops."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from course_lib.techniques.stop_strings import StopStrings
 
 
 class TextStream:
@@ -13,43 +15,32 @@ class TextStream:
     Attributes:
         text (str): all that has come out so far.
         stopped (bool): a stop string has come. It and what follows it are not part of the text.
+
+    Args:
+        stop: the stop strings.
+        make_stops: makes what watches for them, `techniques.stop_strings.StopStrings` or another.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), make_stops: Callable = StopStrings) -> None:
         self.text = ""
-        self.stopped = False
         self._detokenizer = tokenizer.detokenizer  # a fresh one at each access
-        self._stop = tuple(stop)
-        self._held = ""
+        self._stops = make_stops(tuple(stop))
+
+    @property
+    def stopped(self) -> bool:
+        return self._stops.stopped
 
     def add(self, token: int) -> str:
         """One more token. Returns the text that it makes certain, often none."""
         self._detokenizer.add_token(token)
-        return self._out(self._detokenizer.last_segment, is_last=False)
+        return self._out(self._stops.add(self._detokenizer.last_segment))
 
     def finish(self) -> str:
         """No more tokens come. Returns what was held back."""
         self._detokenizer.finalize()
-        return self._out(self._detokenizer.last_segment, is_last=True)
+        certain = self._stops.add(self._detokenizer.last_segment)
+        return self._out(certain + self._stops.finish())
 
-    def _out(self, new: str, is_last: bool) -> str:
-        if self.stopped:
-            return ""
-        self._held += new
-        found = [place for place in (self._held.find(stop) for stop in self._stop) if place >= 0]
-        if found:
-            self.stopped = True
-            certain, self._held = self._held[: min(found)], ""
-        else:
-            end = len(self._held) - (0 if is_last else self._beginning_of_a_stop())
-            certain, self._held = self._held[:end], self._held[end:]
+    def _out(self, certain: str) -> str:
         self.text += certain
         return certain
-
-    def _beginning_of_a_stop(self) -> int:
-        """How many characters at the end of what is held may be the beginning of a stop string."""
-        longest = max(map(len, self._stop), default=0)
-        for count in range(min(len(self._held), longest - 1), 0, -1):
-            if any(stop.startswith(self._held[-count:]) for stop in self._stop):
-                return count
-        return 0
