@@ -311,6 +311,9 @@ def test_what_is_not_supported_is_named(source, names):
     ("int2 b = simd_summ(a);", "(?s)simd_summ.*not supported here", "simd_summ"),
     ("float b = (a;", "is not closed", "("),
     ("if (a > 1) { a = 2; ", "closed", None),
+    ("threadgroup float s = a;", "cannot be initialised", "s ="),
+    ("threadgroup float s[8] = {0}, t;", "cannot be initialised", "s["),
+    ("threadgroup float s[8], t = 0;", "cannot be initialised", "t ="),
 ])  # fmt: skip
 def test_a_compile_error_shows_the_line_and_a_caret(line, says, caret):
     source = f"  uint i = thread_position_in_grid.x;\n  float a = in0[i]; // a comment\n  {line}\n  out[i] = a;\n"

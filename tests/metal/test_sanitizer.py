@@ -76,6 +76,26 @@ def test_check_raises_what_inspect_returns(tmp_path):
     kernel(**call)  # plain: runs, unwatched
 
 
+def test_a_race_of_a_simdgroup_and_beyond_asks_for_the_barrier_that_mends_both(tmp_path):
+    """Neighbouring lanes are met first, but a simdgroup_barrier would leave the others racing."""
+    path = tmp_path / "turns.metal"
+    path.write_text("""kernel void f(device const float* x [[buffer(0)]], device float* y [[buffer(1)]],
+                                  uint i [[thread_position_in_threadgroup]]) {
+      threadgroup float turn[64];
+      float sum = 0;
+      for (int k = 0; k < 2; k++) {
+        turn[i] = x[i];
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        for (int j = 0; j < 64; j++) sum += turn[j];
+      }
+      y[i] = sum;
+    }""")
+    call = {"inputs": [mx.arange(64.0)], "output_shapes": [(64,)], "output_dtypes": [mx.float32],
+            "grid": (64, 1, 1), "threadgroup": (64, 1, 1)}  # fmt: skip
+    (finding,) = load_metal(path, "f", device="emulator").inspect(**call).findings
+    assert finding.kind == "race" and "Put threadgroup_barrier" in finding.message
+
+
 def test_writes_of_the_same_value_are_no_race(tmp_path):
     path = tmp_path / "same.metal"
     text = "kernel void f(device float* y [[buffer(0)]], uint i [[thread_position_in_grid]]) { y[0] = @; }"

@@ -77,6 +77,8 @@ def test_what_metal_rejects_is_rejected(name, helper, body, says, line, tmp_path
 
 RIGHT = [
     ("nothing", "", ""),
+    ("atomics by their short names", "void add(threadgroup atomic_uint* n) { atomic_fetch_add_explicit(n, 1u, memory_order_relaxed); }",
+     "threadgroup atomic_uint c[2]; threadgroup metal::atomic_int m; atomic_store_explicit(&m, 1, memory_order_relaxed); add(&c[lane & 1]);"),
     ("address spaces named", "float first(device const float* p, threadgroup float& t) { return p[0] + t; }",
      "y[0] = first(x, shared[1]);"),
     ("members of a thread object", "", "Pair p = {1, 2}; p.clear(); y[0] = p.sum();"),

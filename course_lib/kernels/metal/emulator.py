@@ -67,7 +67,7 @@ def emulate(body: Body, call: Call, schedule: Schedule, checked: bool) -> tuple[
     if checked or report["findings"]:
         lines = look_up(executable, _addresses(report), body.texts.keys())
     teller = Teller(report, lines, body.texts, schedule.grid, schedule.threadgroup, schedule.time_limit)
-    findings = _merged(map(teller.tell, report["findings"]))
+    findings = _merged(map(teller.tell, sorted(report["findings"], key=_narrow)))
     arrays = [
         _array(data, shape, dtype)
         for data, shape, dtype in zip(outputs, call.output_shapes, call.output_dtypes, strict=True)
@@ -75,8 +75,14 @@ def emulate(body: Body, call: Call, schedule: Schedule, checked: bool) -> tuple[
     return arrays, findings, read_traffic(report, lines)
 
 
+def _narrow(raw: dict) -> bool:
+    """Whether it is a race of two lanes of one SIMD-group: a race of the same lines among more threads is told instead,
+    since what mends that one mends both."""
+    return raw["kind"] == "race" and raw["detail"].startswith("simdgroup")
+
+
 def _merged(findings) -> list[Finding]:
-    """One finding for each mistake.
+    """One finding for each mistake, told as it comes first.
 
     A compiler may make several instructions of one access. Two lines that race are met in either order. And a read
     that comes before the write that it races with is no second mistake for reading what is not there yet.

@@ -201,11 +201,13 @@ def _share(code: Code, i: int, count: int) -> int:
     stop = next((k for k in range(first, last + 1) if text[k] in ("[", "=", "{")), last + 1)
     name = stop - 1
     pointer = any(t in ("*", "&", "(") for t in text[first:name])
-    if pointer or (stop <= last and text[stop] in ("=", "{")):
+    if pointer:
         code.tokens[i].out = ""
-        if pointer:
-            return count
-        raise code.error(name, f"threadgroup memory cannot be initialised where `{text[name]}` is declared")
+        return count
+    for from_, to in parts:
+        if any(t in ("=", "{") for t in text[from_:to + 1]):
+            at = name if from_ == first else from_
+            raise code.error(at, f"threadgroup memory cannot be initialised where `{text[at]}` is declared")
     kind, made = code.between(first, name - 1), []
     for from_, to in parts:
         at = name if from_ == first else from_

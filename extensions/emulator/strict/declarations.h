@@ -220,6 +220,11 @@ void simdgroup_multiply(__private simdgroup_matrix<D>&, simdgroup_matrix<A>, sim
 enum memory_order { memory_order_relaxed };
 template <class T> struct _atomic { T value; };
 template <class T> using atomic = _atomic<T>;
+// OpenCL has types of its own by these names, in the global namespace.
+#define atomic_int metal_atomic_int
+#define atomic_uint metal_atomic_uint
+#define atomic_float metal_atomic_float
+#define atomic_ulong metal_atomic_ulong
 typedef atomic<int> atomic_int;
 typedef atomic<uint> atomic_uint;
 typedef atomic<bool> atomic_bool;
