@@ -39,7 +39,7 @@ class Router:
 
 
 # Tokens by which a replica may be busier than the idlest and still be chosen for what it knows.
-SLACK = 400
+SLACK = 200
 
 
 def choose_replica(prompt: Sequence[int], known: Sequence[Sequence[Sequence[int]]], loads: Sequence[int]) -> int:
