@@ -1,0 +1,68 @@
+// Attention on a GPU, rung 1: one SIMD-group a query, with an online softmax. Made for decoding, one new token.
+//
+// The 32 lanes share the features: lane i has features i, i + 32, ... of the query, of every key and of the result, so
+// that neighbours read neighbours. A key's score is the sum over all lanes; what is carried from key to key (the largest
+// score and the sum) each lane has for itself, the same in all.
+#include <metal_stdlib>
+using namespace metal;
+
+constant constexpr int LANES = 32;
+
+template <typename T, int D>
+[[kernel]] void attention(device const T* q [[buffer(0)]],       // [B, H, L, D]
+                          device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
+                          device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
+                          device T* out [[buffer(3)]],           // [B, H, L, D]
+                          constant uint& L [[buffer(4)]],
+                          constant uint& S [[buffer(5)]],
+                          constant uint& H [[buffer(6)]],        // query heads
+                          constant uint& H_kv [[buffer(7)]],     // key/value heads
+                          constant float& scale [[buffer(8)]],
+                          constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
+                          uint3 place [[threadgroup_position_in_grid]],
+                          uint lane [[thread_index_in_simdgroup]]) {
+  static_assert(D % LANES == 0, "the lanes share the features evenly");
+  constexpr int SHARE = D / LANES;  // features of a lane
+
+  // A threadgroup is one SIMD-group, and it has one query. Which key/value head is its query head's own?
+  const uint l = place.x, h = place.y, b = place.z;
+  uint kv_head = 0;  // 0 to B * H_kv - 1
+  uint seen = S;     // keys 0 to seen - 1
+  // BEGIN SOLUTION
+  kv_head = b * H_kv + h / (H / H_kv);
+  if (causal) seen = S - L + l + 1;
+  // END SOLUTION
+  device const T* query = q + ((b * H + h) * L + l) * D;
+  device const T* keys = k + kv_head * S * D;
+  device const T* values = v + kv_head * S * D;
+
+  float mine[SHARE];      // of the query, scaled
+  float weighted[SHARE];  // sum of exp(score - largest) * value
+  float largest = -INFINITY, sum = 0;
+  for (int i = 0; i < SHARE; i++) {
+    mine[i] = scale * float(query[i * LANES + lane]);
+    weighted[i] = 0;
+  }
+
+  for (uint s = 0; s < seen; s++) {
+    float score = 0;  // of key s, in every lane
+    // BEGIN SOLUTION
+    for (int i = 0; i < SHARE; i++) score += mine[i] * float(keys[s * D + i * LANES + lane]);
+    score = simd_sum(score);
+    // END SOLUTION
+
+    // Take it up: largest, sum and weighted.
+    // BEGIN SOLUTION
+    const float now = max(largest, score);
+    const float rescale = exp(largest - now), weight = exp(score - now);
+    largest = now;
+    sum = sum * rescale + weight;
+    for (int i = 0; i < SHARE; i++) {
+      weighted[i] = weighted[i] * rescale + weight * float(values[s * D + i * LANES + lane]);
+    }
+    // END SOLUTION
+  }
+
+  device T* result = out + ((b * H + h) * L + l) * D;
+  for (int i = 0; i < SHARE; i++) result[i * LANES + lane] = T(weighted[i] / sum);
+}
