@@ -33,7 +33,7 @@ from course_lib.engine.step import Step
 from course_lib.engine.text_stream import TextStream
 from course_lib.llm.model import Model
 from course_lib.llm.prompt import Prompt, encode_prompt
-from course_lib.llm.sampling import SamplingParams
+from course_lib.llm.sampling import Sampler, SamplingParams
 from course_lib.techniques.making_room import make_room
 from course_lib.techniques.paged_kv import BlockManager, PagedKVCache
 from course_lib.techniques.scheduling import Work, schedule_chunked, schedule_continuous
@@ -59,6 +59,7 @@ class Engine:
             model; None for the one that the config asks for.
         make_room: finds room for a step's tokens, `techniques.making_room.make_room` or your own.
         make_stops: makes what watches for a request's stop strings, by default `techniques.stop_strings.StopStrings`.
+        make_sampler: makes what chooses a request's tokens, where its temperature is above 0.
         clock: the time in seconds; a test's own, or a simulation's.
 
     Raises:
@@ -83,6 +84,7 @@ class Engine:
         make_cache: Callable[[EngineConfig, Model], Any] | None = None,
         make_room: Callable[..., tuple] = make_room,
         make_stops: Callable[..., Any] = StopStrings,
+        make_sampler: Callable[[SamplingParams], Sampler] = Sampler,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config = fitted(config or EngineConfig(), model)
@@ -97,7 +99,7 @@ class Engine:
         self._empty_cache = lambda: (
             make_cache(self.config, model) if make_cache else cache_of(self.config, model, *parts)
         )
-        self._find_room, self._make_stops = make_room, make_stops
+        self._find_room, self._make_stops, self._make_sampler = make_room, make_stops, make_sampler
         self._cache = self._empty_cache()
         self._ids = itertools.count()
         self._closed = False
@@ -160,6 +162,7 @@ class Engine:
             stream=TextStream(self.tokenizer, stop, self._make_stops),
             metrics=RequestMetrics(self.clock() if arrival_time is None else arrival_time),
             on_output=on_output,
+            make_sampler=self._make_sampler,
         )
 
     def submit(self, request: Request) -> Request:

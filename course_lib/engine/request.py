@@ -47,6 +47,7 @@ class Request:
         num_computed_tokens: tokens of prompt and generated that are in the KV cache.
         finish_reason: None until it ends.
         error: what went wrong, where finish_reason is "error".
+        make_sampler: makes what chooses its tokens.
     """
 
     id: int
@@ -61,6 +62,7 @@ class Request:
     num_computed_tokens: int = 0
     finish_reason: FinishReason | None = None
     error: Exception | None = None
+    make_sampler: Callable[[SamplingParams], Sampler] = Sampler
     _sampler: Sampler | None = None
 
     @property
@@ -86,7 +88,7 @@ class Request:
     def sampler(self) -> Sampler:
         # Made by the thread that runs the engine: MLX evaluates an array only in the thread that made it.
         if self._sampler is None:
-            self._sampler = Sampler(self.sampling)
+            self._sampler = self.make_sampler(self.sampling)
         return self._sampler
 
     def next_tokens(self, count: int) -> Sequence[int]:
