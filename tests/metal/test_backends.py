@@ -81,7 +81,7 @@ def test_a_file_becomes_header_and_body(mac, tmp_path):
     assert "table[2]" in header and "kernel" not in header
     assert "const device float* x = (const device float*)x_in;" in source
     assert "device float* y = (device float*)y_out;" in source
-    assert "const constant uint& n = *(const constant uint*)&n_in;" in source
+    assert "constant uint& n = *(constant uint*)&n_in;" in source
     assert "ushort i = ushort(thread_position_in_grid.x);" in source
     assert f'#line 5 "{path}"' in source
     given = mac.calls[0]["inputs"]
@@ -124,6 +124,14 @@ def test_an_endless_loop_ends_in_a_plain_run_too():
     kernel = metal_kernel("endless", ["x"], ["y"], "while (x[0] > 0) { y[1] = x[1]; }", device="emulator")
     with pytest.raises(MetalFault, match="still running"):
         kernel(inputs=[mx.ones(4)], **CALL, time_limit=0.5)
+
+
+def test_an_endless_loop_that_writes_nothing_is_not_optimised_away():
+    """C++ allows a compiler to take it for one that ends."""
+    source = "while (x[0] > 0) { if (thread_position_in_grid.x > 9) break; } y[0] = 1;"
+    kernel = metal_kernel("idle", ["x"], ["y"], source, device="emulator")
+    with pytest.raises(MetalFault, match="still running"):
+        kernel(inputs=[mx.ones(8)], **CALL, time_limit=0.5)
 
 
 def test_verbose_prints_the_source(capsys):

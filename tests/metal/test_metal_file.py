@@ -1,5 +1,7 @@
 """Real .metal files: full signatures, several kernels, templates, includes."""
 
+from importlib.util import find_spec
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -178,6 +180,22 @@ def test_an_error_in_the_kernel_names_line_and_column(file):
     with pytest.raises(MetalSyntaxError, match=f"kernels.metal:{line}:"):
         kernel(inputs=[mx.zeros(8), mx.array([9, 0], dtype=mx.uint32)], output_shapes=[(5,)], output_dtypes=[mx.float32],
                grid=(5, 1, 1), threadgroup=(5, 1, 1))  # fmt: skip
+
+
+def test_a_constant_reference_goes_to_helpers_as_the_file_has_it(tmp_path):
+    """`constant int&` and `const constant int&` are two types to a helper that wants the first."""
+    path = tmp_path / "helpers.metal"
+    path.write_text("""#include <metal_stdlib>
+    using namespace metal;
+    void scale(device float* y, constant int& n, uint i) { y[i] = n; }
+    kernel void f(constant int& n [[buffer(0)]], device float* y [[buffer(1)]], uint i [[thread_position_in_grid]]) {
+      scale(y, n, i);
+    }""")
+    (y,) = load_metal(path, "f", device="emulator")(
+        inputs=[3], output_shapes=[(4,)], output_dtypes=[mx.float32], grid=(4, 1, 1), threadgroup=(4, 1, 1), check=True,
+        strict=find_spec("ziglang") is not None,
+    )
+    assert y.tolist() == [3] * 4
 
 
 def test_unknown_names_and_files(file):

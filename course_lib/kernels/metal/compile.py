@@ -29,7 +29,7 @@ _COMMON = [
     "-fno-rtti", "-fno-math-errno",
 ]  # fmt: skip
 # Half is rounded after each operation, as on the GPU; and what is built here runs here.
-_WHERE_ACCEPTED = [["-march=native"], ["-fexcess-precision=16"], ["-Xclang", "-ffloat16-excess-precision=none"]]
+_WHERE_ACCEPTED = [["-march=native"], ["-fno-finite-loops"], ["-fexcess-precision=16"], ["-Xclang", "-ffloat16-excess-precision=none"]]
 _UNDEFINED = "signed-integer-overflow,shift,integer-divide-by-zero,bounds,unreachable,return,vla-bound"
 # An access that the compiler merges with another, moves out of a loop or finds unneeded would not be seen. With
 # these switched off, each access of the source is one of the program, whatever the compiler's version.

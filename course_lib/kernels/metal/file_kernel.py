@@ -20,6 +20,7 @@ class FileParameter:
         space: "device" or "constant"; None for an attribute.
         sign: "*" or "&"; "" for an attribute.
         const: whether it is an input.
+        says_const: whether the file writes `const`: helpers may want a `constant T&`, which a const one does not bind to.
         index: of the buffer; None for an attribute.
         attribute: its attribute, or None.
     """
@@ -29,6 +30,7 @@ class FileParameter:
     space: str | None = None
     sign: str = ""
     const: bool = False
+    says_const: bool = False
     index: int | None = None
     attribute: str | None = None
 
@@ -40,7 +42,7 @@ class FileParameter:
     def binding(self, number: bool) -> str:
         """The statement that gives the file's name to MLX's parameter; `number`: MLX's is a reference to one."""
         if self.attribute is None:
-            kind = f"{'const ' if self.const else ''}{self.space} {self.type}"
+            kind = f"{'const ' if self.says_const else ''}{self.space} {self.type}"
             if self.sign == "*":
                 return f"{kind}* {self.name} = ({kind}*){self.generated};"
             return f"{kind}& {self.name} = *({kind}*){'&' if number else ''}{self.generated};"
@@ -168,8 +170,9 @@ def _parameter(code: Code, first: int, last: int, kernel: str, next_index: int) 
         raise code.error(end, f"`{name}` is a pointer without an address space: write device or constant before its type")
     if argument is not None and not argument.isdigit():
         raise code.error(end, f"`{name}`: the index of its buffer is to be a number, not {argument}")
-    const = space == "constant" or "const" in words
-    return FileParameter(name, kind, space, signs[0], const, int(argument) if argument else next_index)
+    says_const = "const" in words
+    index = int(argument) if argument else next_index
+    return FileParameter(name, kind, space, signs[0], space == "constant" or says_const, says_const, index)
 
 
 def find_instances(code: Code) -> list[Instance]:
