@@ -13,10 +13,12 @@ from unittest.mock import patch
 import mlx.core as mx
 
 from bench.result import Result
-from course_lib.kernels.metal import load_metal, metal_kernel
+from course_lib.kernels.metal import metal_kernel
+from course_lib.kernels.metal_attention import MetalAttention
 from course_lib.lab.timing import compare
+from course_lib.paths import EXTENSIONS
 
-HERE = Path(__file__).parent
+ATTENTION = EXTENSIONS / "reference" / "attention_matrices.metal"
 L, S, D = 128, 128, 64
 PLAIN, CHECKED, MLX = "emulator", "sanitized", "MLX, CPU"
 
@@ -40,18 +42,14 @@ def launch(rounds: int) -> Result:
 
 
 def attention(rounds: int, dtype: mx.Dtype) -> Result:
-    kernel = load_metal(HERE / "attention.metal", "attention", device="emulator")
-    q, k, v = (mx.random.normal((n, D), key=mx.random.key(n)).astype(dtype) for n in (L, S, S))
-    call = {
-        "inputs": [q, k, v, S, D**-0.5], "output_shapes": [(L, D)], "output_dtypes": [mx.float32],
-        "template": [("T", dtype), ("D", D)], "grid": (L * 4, 1, 1), "threadgroup": (128, 1, 1),
-    }  # fmt: skip
-    wide = [a.astype(mx.float32)[None, None] for a in (q, k, v)]
-    mx.eval(wide)
+    kernel = MetalAttention("matrices", device="emulator")
+    q, k, v = (mx.random.normal((1, 1, n, D), key=mx.random.key(n)).astype(dtype) for n in (L, S, S))
+    wide = [a.astype(mx.float32) for a in (q, k, v)]
+    mx.eval(q, k, v, wide)
     contenders = {
         MLX: lambda: mx.fast.scaled_dot_product_attention(*wide, scale=D**-0.5),
-        PLAIN: lambda: kernel(**call),
-        CHECKED: lambda: kernel(**call, check=True),
+        PLAIN: lambda: kernel(q, k, v, scale=D**-0.5),
+        CHECKED: lambda: kernel(q, k, v, scale=D**-0.5, check=True),
     }
     name = str(dtype).removeprefix("mlx.core.")
     comparison = compare(contenders, rounds=rounds, warmup=2, budget=20)
@@ -60,21 +58,19 @@ def attention(rounds: int, dtype: mx.Dtype) -> Result:
 
 def first_call(rounds: int) -> Result:
     """A source never seen, one whose program is in the cache, and the emulator itself not compiled yet either."""
-    text = (HERE / "attention.metal").read_text()
+    text = ATTENTION.read_text()
     numbers = count()
-    q = mx.zeros((32, D))
+    q = mx.zeros((1, 1, 32, D))
     mx.eval(q)
-    call = {"inputs": [q, q, q, 32, 1.0], "output_shapes": [(32, D)], "output_dtypes": [mx.float32],
-            "template": [("T", mx.float32), ("D", D)], "grid": (128, 1, 1), "threadgroup": (128, 1, 1)}  # fmt: skip
     with TemporaryDirectory() as folder, patch.dict("os.environ", COURSE_CACHE=folder):
         path = Path(folder, "attention.metal")
 
         def fresh(check):
             path.write_text(f"{text}// {next(numbers)}\n")
-            return load_metal(path, "attention", device="emulator")(**call, check=check)
+            return MetalAttention("matrices", path, device="emulator")(q, q, q, scale=1.0, check=check)
 
         def known():
-            return load_metal(HERE / "attention.metal", "attention", device="emulator")(**call)
+            return MetalAttention("matrices", device="emulator")(q, q, q, scale=1.0)
 
         contenders = {"warm": known, "cold": lambda: fresh(False), "cold, sanitized": lambda: fresh(True)}
         comparison = compare(contenders, rounds=rounds, warmup=1, budget=60)

@@ -12,7 +12,7 @@ from kernels.tools import minutes_long, tool, without
 from metal.seeded_bugs import BUGS
 
 from course_lib.kernels.metal import launch, load_metal
-from course_lib.paths import CHECKOUT
+from course_lib.kernels.metal_attention import MetalAttention
 
 # One of each kind that stops at another place of the emulator: hooks, collectives, barriers, signals, the stack's end.
 SOME = ("missing barrier", "wrong mem_flags", "read past the end", "uninitialised threadgroup memory", "barrier in a branch",
@@ -61,14 +61,12 @@ def arm(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("arm")
 def test_a_tiled_kernel_on_arm():
-    kernel = load_metal(CHECKOUT / "bench/attention.metal", "attention", device="emulator")
-    q, k, v = (mx.random.normal((64, 32), key=mx.random.key(n)).astype(mx.float16) for n in range(3))
-    call = {"inputs": [q, k, v, 64, 0.2], "output_shapes": [(64, 32)], "output_dtypes": [mx.float32],
-            "template": [("T", mx.float16), ("D", 32)], "grid": (256, 1, 1), "threadgroup": (128, 1, 1)}  # fmt: skip
-    wide = [a.astype(mx.float32)[None, None] for a in (q, k, v)]
-    wanted = np.array(mx.fast.scaled_dot_product_attention(*wide, scale=0.2)[0, 0])
-    np.testing.assert_allclose(np.array(kernel(**call)[0]), wanted, atol=1e-5)
-    seen = kernel.inspect(**call)
+    kernel = MetalAttention("matrices")
+    q, k, v = (mx.random.normal((1, 1, 64, 32), key=mx.random.key(n)).astype(mx.float16) for n in range(3))
+    wanted = mx.fast.scaled_dot_product_attention(*(a.astype(mx.float32) for a in (q, k, v)), scale=0.2)
+    # Computed in float32, rounded to float16 once.
+    np.testing.assert_allclose(np.array(kernel(q, k, v, scale=0.2).astype(mx.float32)), np.array(wanted), rtol=2**-11, atol=1e-5)
+    (seen,) = kernel.inspect(q, k, v, scale=0.2)
     assert not seen.findings
     assert seen.traffic.buffers["q"].bytes_read == 64 * 32 * 2
     assert seen.traffic.matrix_operations == 2 * 4 * 2 * 2 * 4 * 4

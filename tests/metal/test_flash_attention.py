@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels.closeness import EPSILON, float64, same_bits
 
-from course_lib.classroom.exercises.flash_attention_gpu.launch import FEATURES, RUNGS, MetalAttention, span_count
+from course_lib.kernels.metal_attention import FEATURES, RUNGS, MetalAttention, span_count
 from course_lib.kernels import scaled_dot_product_attention
 
 DTYPES = [mx.float32, mx.float16, mx.bfloat16]

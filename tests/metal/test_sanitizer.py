@@ -6,7 +6,8 @@ from metal.seeded_bugs import BUGS
 
 from course_lib.kernels.metal import MetalFault, load_metal
 from course_lib.kernels.metal.finding import KINDS
-from course_lib.paths import CHECKOUT
+from course_lib.kernels.metal_attention import MetalAttention
+from course_lib.paths import EXTENSIONS
 
 
 def inspected(bug, part, tmp_path, **options):
@@ -124,15 +125,13 @@ def test_bytes_of_one_word_are_apart(tmp_path):
 BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
 
 
-@pytest.mark.parametrize("gone, buffer", list(enumerate(["keys", "scores", "scores", "keys"])))
-def test_every_barrier_of_a_tiled_kernel_is_missed(gone, buffer, tmp_path):
-    parts = (CHECKOUT / "bench/attention.metal").read_text().split(BARRIER)
+@pytest.mark.parametrize("gone", range(4))
+@pytest.mark.parametrize(("rung", "buffer"), [("tiles", "tile"), ("matrices", "fours")])
+def test_every_barrier_of_a_tiled_kernel_is_missed(rung, buffer, gone, tmp_path):
+    parts = (EXTENSIONS / f"reference/attention_{rung}.metal").read_text().split(BARRIER)
     assert len(parts) == 5
     path = tmp_path / "attention.metal"
     path.write_text(BARRIER.join(parts[: gone + 1]) + ";" + BARRIER.join(parts[gone + 1 :]))
-    q, k = mx.random.normal((32, 32)), mx.random.normal((96, 32))
-    seen = load_metal(path, "attention", device="emulator").inspect(
-        inputs=[q, k, k, 96, 0.2], output_shapes=[(32, 32)], output_dtypes=[mx.float32], grid=(128, 1, 1),
-        threadgroup=(128, 1, 1), template=[("T", mx.float32), ("D", 32)],
-    )  # fmt: skip
-    assert {f.kind for f in seen.findings} == {"race"} and buffer in {f.buffer for f in seen.findings}
+    q, k = mx.random.normal((1, 1, 32, 32)), mx.random.normal((1, 1, 96, 32))
+    (seen,) = MetalAttention(rung, path).inspect(q, k, k, scale=0.2)
+    assert {(f.kind, f.buffer) for f in seen.findings} == {("race", buffer)}

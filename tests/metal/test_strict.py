@@ -8,7 +8,6 @@ from kernels.tools import without
 from metal.seeded_bugs import BUGS
 
 from course_lib.kernels.metal import MetalSyntaxError, load_metal, metal_kernel
-from course_lib.paths import CHECKOUT
 
 
 @pytest.fixture(autouse=True)
@@ -112,14 +111,6 @@ def test_the_seeded_bugs_are_right_to_a_compiler(tmp_path):
             inputs=[mx.arange(n).astype(mx.float32) for n in bug.inputs], output_shapes=[(bug.output,)],
             output_dtypes=[mx.float32], grid=bug.grid, threadgroup=bug.threadgroup, init_value=bug.init_value, strict=True,
         )  # fmt: skip
-
-
-@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
-def test_a_tiled_kernel_passes(dtype):
-    kernel = load_metal(CHECKOUT / "bench/attention.metal", "attention", device="emulator")
-    q = mx.random.normal((32, 64)).astype(dtype)
-    kernel(inputs=[q, q, q, 32, 0.125], output_shapes=[(32, 64)], output_dtypes=[mx.float32],
-           template=[("T", dtype), ("D", 64)], grid=(128, 1, 1), threadgroup=(128, 1, 1), strict=True)  # fmt: skip
 
 
 def test_generated_signatures_pass():

@@ -3,19 +3,16 @@
 import mlx.core as mx
 import pytest
 
-from course_lib.kernels.metal import load_metal
-from course_lib.paths import CHECKOUT
+from course_lib.kernels.metal_attention import RUNGS, MetalAttention
 
 
-@pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
-def test_a_tiled_attention_head_is_mlxs(dtype):
-    L, S, D = 64, 96, 64
-    kernel = load_metal(CHECKOUT / "bench/attention.metal", "attention")
-    q, k, v = (mx.random.normal((n, D), key=mx.random.key(n)).astype(dtype) for n in (L, S, S))
-    (out,) = kernel(
-        inputs=[q, k, v, S, D**-0.5], template=[("T", dtype), ("D", D)], grid=(L * 4, 1, 1),
-        threadgroup=(128, 1, 1), output_shapes=[(L, D)], output_dtypes=[mx.float32],
-    )  # fmt: skip
-    wide = [a.astype(mx.float32)[None, None] for a in (q, k, v)]
-    want = mx.fast.scaled_dot_product_attention(*wide, scale=D**-0.5)[0, 0]
-    assert mx.allclose(out, want, atol=1e-4 if dtype == mx.float32 else 3e-3)
+@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_attention_is_mlxs(rung, dtype):
+    B, H, H_kv, L, S, D = 1, 4, 2, 45, 130, 64
+    q = mx.random.normal((B, H, L, D), key=mx.random.key(0)).astype(dtype)
+    k, v = (mx.random.normal((B, H_kv, S, D), key=mx.random.key(n)).astype(dtype) for n in (1, 2))
+    out = MetalAttention(rung)(q, k, v, scale=D**-0.5, mask="causal").astype(mx.float32)
+    wide = [a.astype(mx.float32) for a in (q, k, v)]
+    want = mx.fast.scaled_dot_product_attention(*wide, scale=D**-0.5, mask="causal")
+    assert mx.allclose(out, want, rtol={mx.float32: 1e-4, mx.float16: 2**-10, mx.bfloat16: 2**-7}[dtype], atol=1e-4)

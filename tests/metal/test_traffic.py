@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from kernels.tools import minutes_long, without
 
-from course_lib.kernels.metal import load_metal, metal_kernel
-from course_lib.paths import CHECKOUT
+from course_lib.kernels.metal import metal_kernel
+from course_lib.kernels.metal_attention import MetalAttention
 
 
 def traffic_of(source, inputs, output, grid, threadgroup, dtype=mx.float32, **options):
@@ -106,11 +106,9 @@ def test_tiling_divides_what_is_read():
 
 
 def test_the_order_of_threads_changes_no_count():
-    kernel = load_metal(CHECKOUT / "bench/attention.metal", "attention", device="emulator")
-    q = mx.random.normal((64, 32))
-    call = {"inputs": [q, q, q, 64, 0.2], "output_shapes": [(64, 32)], "output_dtypes": [mx.float32],
-            "template": [("T", mx.float32), ("D", 32)], "grid": (256, 1, 1), "threadgroup": (128, 1, 1)}  # fmt: skip
-    seen = [kernel.inspect(**call, order=order, seed=3) for order in ("forward", "reverse", "shuffle")]
+    kernel = MetalAttention("matrices")
+    q = mx.random.normal((1, 1, 64, 32))
+    seen = [kernel.inspect(q, q, q, scale=0.2, order=order, seed=3)[0] for order in ("forward", "reverse", "shuffle")]
     assert not any(s.findings for s in seen)
     assert len({str(s.traffic) for s in seen}) == 1
     b = seen[0].traffic.buffers
@@ -125,14 +123,10 @@ def test_another_compiler_counts_the_same(monkeypatch):
     others = [tool for n in range(21, 15, -1) if (tool := shutil.which(f"clang++-{n}"))]
     if not others:
         without("no clang++ of version 16 or later is here; on Debian: apt-get install clang-19")
-    kernel = load_metal(CHECKOUT / "bench/attention.metal", "attention", device="emulator")
-    q = mx.random.normal((64, 32))
-    call = {"inputs": [q, q, q, 64, 0.2], "output_shapes": [(64, 32)], "output_dtypes": [mx.float32],
-            "template": [("T", mx.float16), ("D", 32)], "grid": (256, 1, 1), "threadgroup": (128, 1, 1)}  # fmt: skip
-    call["inputs"][:3] = [q.astype(mx.float16)] * 3
-    counts = [str(kernel.inspect(**call).traffic)]
+    q = mx.random.normal((1, 1, 64, 32)).astype(mx.float16)
+    counts = [str(MetalAttention("matrices").inspect(q, q, q, scale=0.2)[0].traffic)]
     monkeypatch.setenv("CXX", others[0])
-    counts.append(str(kernel.inspect(**call).traffic))
+    counts.append(str(MetalAttention("matrices").inspect(q, q, q, scale=0.2)[0].traffic))
     assert counts[0] == counts[1]
     assert "clang" in subprocess.run([others[0], "--version"], capture_output=True, text=True, check=True).stdout
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import mlx.core as mx
 
-from ....kernels.metal import Inspection, load_metal
-from ....paths import EXTENSIONS
+from course_lib.kernels.metal import Inspection, load_metal
+from course_lib.paths import EXTENSIONS
 
 LANES = 32
 SIMDGROUPS = 4  # of a threadgroup, in the rungs with tiles
