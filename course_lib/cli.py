@@ -28,13 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     serve = add("serve", _serve, "Serve the model over HTTP, as OpenAI's API does.")
     serve.add_argument("--model", default="smollm2-135m", help="a name or folder, as for load (%(default)s)")
     serve.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s: this machine alone)")
-    serve.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="(%(default)s; 0: any free one)")
     serve.add_argument("--max-num-seqs", type=int, default=8, help="requests at a time (%(default)s)")
     serve.add_argument("--max-num-batched-tokens", type=int, default=256, help="tokens a step (%(default)s)")
     serve.add_argument("--max-model-len", type=int, help="tokens of a request (the model's context)")
     serve.add_argument("--block-size", type=int, help="tokens of a block of the paged cache (contiguous cache)")
     serve.add_argument("--kv-cache-memory-bytes", type=int, help="bytes for the cache")
     serve.add_argument("--max-open-requests", type=int, default=256, help="more get status 429 (%(default)s)")
+    serve.add_argument("--max-body-bytes", type=int, default=2**20, help="longer ones get status 413 (%(default)s)")
+    timeout = "seconds to finish in after SIGTERM or Ctrl-C, before the rest is cancelled (%(default)s)"
+    serve.add_argument("--shutdown-timeout", type=float, default=10, help=timeout)
     notebooks = add("notebooks", _notebooks, "For authors: write starters and solutions from their sources.")
     notebooks.add_argument("only", nargs="*", help="these notebooks; without a name, all")
     mode = notebooks.add_mutually_exclusive_group()
@@ -74,9 +77,12 @@ def _reset(arguments) -> int:
     from .classroom.author.write import reset, shown
     from .classroom.native.ladder import ladders
 
-    name, _, rung = arguments.name.partition(".")
-    if found := [ladder for ladder in ladders() if ladder.name == name]:
-        return _reset_kernels(found[0], rung)
+    for ladder in ladders():
+        if arguments.name == ladder.name:
+            return _reset_kernels(ladder, "")
+        name, _, rung = arguments.name.rpartition(".")
+        if name == ladder.name and arguments.name not in (other.name for other in ladders()):
+            return _reset_kernels(ladder, rung)
     try:
         lesson = find_lesson(arguments.name)
     except SourceError as error:
@@ -141,9 +147,10 @@ def _serve(arguments) -> int:
     names = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "kv_cache_memory_bytes")
     try:
         config = EngineConfig(**{name: getattr(arguments, name) for name in names})
-        limits = ServerLimits(max_open_requests=arguments.max_open_requests)
-        serve_model(arguments.model, config, host=arguments.host, port=arguments.port, limits=limits)
-    except (ModelUnavailable, ValueError) as error:
+        limits = ServerLimits(arguments.max_body_bytes, arguments.max_open_requests)
+        where = {"host": arguments.host, "port": arguments.port, "grace": arguments.shutdown_timeout}
+        serve_model(arguments.model, config, limits=limits, **where)
+    except (ModelUnavailable, ValueError, OSError) as error:
         return _fail(error)
     return 0
 

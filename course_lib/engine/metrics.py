@@ -82,13 +82,14 @@ class EngineMetrics:
     Attributes:
         steps (deque[StepRecord]): the latest ones.
         num_steps, num_tokens, num_generated (int): steps, tokens through the model, tokens chosen.
+        num_preempted (int): times that a request had to step back.
         busy_seconds (float): time spent in steps.
         num_finished (dict[str, int]): requests that ended, by finish reason.
     """
 
     def __init__(self, max_num_seqs: int, step_history: int) -> None:
         self.steps: deque[StepRecord] = deque(maxlen=step_history)
-        self.num_steps = self.num_tokens = self.num_generated = 0
+        self.num_steps = self.num_tokens = self.num_generated = self.num_preempted = 0
         self.busy_seconds = 0.0
         self.num_finished: dict[str, int] = {}
         self._max_num_seqs = max_num_seqs
@@ -99,6 +100,7 @@ class EngineMetrics:
         self.num_steps += 1
         self.num_tokens += record.num_tokens
         self.num_generated += record.num_generated
+        self.num_preempted += record.num_preempted
         self.busy_seconds += record.seconds
         self._requests_in_steps += len(record.work)
 

@@ -147,7 +147,7 @@ BAD = [
     ({"prompt": "x", "stop": ["a", ""]}, 400, "stop", "at least one character"),
     ({"prompt": "x", "n": 0}, 400, "n", "greater than or equal to 1"),
     ({"prompt": "x", "seed": -2}, 400, "seed", "seed=-2"),
-    ({"prompt": "x", "tempratur": 1}, 400, "tempratur", "not permitted"),
+    ({"prompt": "x", "tempratur": 1}, 400, "tempratur", "this server does not know 'tempratur'"),
     ({"prompt": "x", "logprobs": 3}, 400, None, "logprobs is not supported by this server"),
     ({"prompt": "x", "model": "gpt-4"}, 404, "model", "this server has 'tiny'"),
     ({"prompt": "x", "user": "me", "presence_penalty": 0}, 200, None, None),

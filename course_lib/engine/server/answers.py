@@ -2,7 +2,8 @@
 
 import time
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from course_lib.engine.request import Request, RequestOutput
@@ -36,42 +37,46 @@ COMPLETION = Shape("cmpl", "text_completion", "text_completion", is_chat=False)
 CHAT = Shape("chatcmpl", "chat.completion", "chat.completion.chunk", is_chat=True)
 
 
-@dataclass
 class Answer:
-    """The answer to one HTTP request, which may ask for several choices."""
+    """The answer to one HTTP request, which may ask for several choices.
 
-    shape: Shape
-    model: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: int = field(default_factory=lambda: int(time.time()))
-    _begun: set[int] = field(default_factory=set)
+    Args:
+        model: its name.
+        requests: one for each choice, those of a prompt side by side.
+        num_prompts: how many prompts they answer.
+    """
 
-    def whole(self, requests: list[Request], num_prompts: int) -> dict[str, Any]:
-        choices = [self.shape.choice(i, r.text, r.finish_reason) for i, r in enumerate(requests)]
-        return self._envelope(self.shape.whole, choices) | {"usage": usage(requests, num_prompts)}
+    def __init__(self, shape: Shape, model: str, requests: Sequence[Request], num_prompts: int) -> None:
+        self._shape, self._requests, self._num_prompts = shape, requests, num_prompts
+        self._identity = {"id": f"{shape.prefix}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+        self._index = {request.id: index for index, request in enumerate(requests)}
+        self._begun: set[int] = set()
 
-    def piece(self, index: int, output: RequestOutput, is_last: bool) -> dict[str, Any]:
-        is_first = index not in self._begun
+    def whole(self) -> dict[str, Any]:
+        choices = [self._shape.choice(i, r.text, r.finish_reason) for i, r in enumerate(self._requests)]
+        return self._envelope(self._shape.whole, choices) | {"usage": self._usage()}
+
+    def piece(self, output: RequestOutput) -> dict[str, Any]:
+        index = self._index[output.request.id]
+        delta = self._shape.delta(index, output.text, output.finish_reason, is_first=index not in self._begun)
         self._begun.add(index)
-        reason = output.finish_reason if is_last else None
-        return self._envelope(self.shape.piece, [self.shape.delta(index, output.text, reason, is_first)])
+        return self._envelope(self._shape.piece, [delta])
 
-    def usage_piece(self, requests: list[Request], num_prompts: int) -> dict[str, Any]:
-        return self._envelope(self.shape.piece, []) | {"usage": usage(requests, num_prompts)}
+    def usage_piece(self) -> dict[str, Any]:
+        """The last piece, after those of all choices."""
+        return self._envelope(self._shape.piece, []) | {"usage": self._usage()}
 
     def _envelope(self, kind: str, choices: list[dict]) -> dict[str, Any]:
-        identity = f"{self.shape.prefix}-{self.id}"
-        return {"id": identity, "object": kind, "created": self.created, "model": self.model, "choices": choices}
+        return self._identity | {"object": kind, "choices": choices}
 
-
-def usage(requests: list[Request], num_prompts: int) -> dict[str, Any]:
-    """Tokens read and generated; a prompt that several choices answer counts once."""
-    once = requests[:: len(requests) // num_prompts]
-    prompt = sum(len(request.prompt) for request in once)
-    generated = sum(len(request.metrics.token_times) for request in requests)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": generated,
-        "total_tokens": prompt + generated,
-        "prompt_tokens_details": {"cached_tokens": sum(r.metrics.num_cached_tokens for r in once)},
-    }
+    def _usage(self) -> dict[str, Any]:
+        """Tokens read and generated; a prompt that several choices answer counts once."""
+        once = self._requests[:: len(self._requests) // self._num_prompts]
+        prompt = sum(len(request.prompt) for request in once)
+        generated = sum(len(request.metrics.token_times) for request in self._requests)
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": generated,
+            "total_tokens": prompt + generated,
+            "prompt_tokens_details": {"cached_tokens": sum(r.metrics.num_cached_tokens for r in once)},
+        }

@@ -1,11 +1,11 @@
-"""The ASGI application: routes, limits, and the way of a request from the wire to the engine and back."""
+"""The ASGI application: routes and limits, and the way of a request from the wire to the engine."""
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,11 @@ from starlette.routing import Route
 
 from course_lib.engine.async_engine import AsyncEngine
 from course_lib.engine.engine import Engine, EngineClosed
-from course_lib.engine.request import Request, RequestOutput
+from course_lib.engine.request import Request
 from course_lib.engine.server.answers import CHAT, COMPLETION, Answer, Shape
-from course_lib.engine.server.errors import ApiError
+from course_lib.engine.server.delivery import Holding, events, unless_disconnected, whole
+from course_lib.engine.server.errors import ApiError, closing, failed
+from course_lib.engine.server.gauges import gauges
 from course_lib.engine.server.protocol import ChatRequest, CompletionRequest, Sampled, parse
 
 logger = logging.getLogger(__name__)
@@ -33,12 +35,22 @@ class ServerLimits:
     Attributes:
         max_body_bytes: of one HTTP request; more is refused with 413.
         max_open_requests: that run or wait at the same time; more are refused with 429. Each choice counts.
+        body_timeout: seconds for a body to arrive in; later it is refused with 408.
         default_max_tokens: of a completion that does not say; OpenAI's is 16. Chat has none.
+
+    Raises:
+        ValueError: a limit that is not above 0.
     """
 
     max_body_bytes: int = 2**20
     max_open_requests: int = 256
+    body_timeout: float = 30
     default_max_tokens: int = 16
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"{name}={value!r}; wanted a number above 0")
 
 
 def make_app(engine: Engine, model_name: str, limits: ServerLimits | None = None) -> Starlette:
@@ -53,6 +65,7 @@ def make_app(engine: Engine, model_name: str, limits: ServerLimits | None = None
     service = Service(AsyncEngine(engine), model_name, limits or ServerLimits())
     routes = [
         Route("/health", service.health),
+        Route("/metrics", service.metrics),
         Route("/v1/models", service.models),
         Route("/v1/models/{name:path}", service.model),
         Route("/v1/completions", service.completions, methods=["POST"]),
@@ -70,16 +83,29 @@ class Service:
     def __init__(self, engine: AsyncEngine, model_name: str, limits: ServerLimits) -> None:
         self.engine, self.model_name, self.limits = engine, model_name, limits
         self.created = int(time.time())
+        self.num_open = 0  # choices that are being answered, from before they are tokens until they are sent
+        # A long prompt takes tenths of a second to become tokens, in which the others' tokens go on.
+        self._tokenizing = ThreadPoolExecutor(1, "tokenizing")
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.engine.start()
         yield
         await self.engine.close()  # what the server gave up waiting for is cancelled
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+
+    # --- the routes ----------------------------------------------------------------------------------
 
     async def health(self, http: HttpRequest) -> Response:
         alive = self.engine.is_alive
         return JSONResponse({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
+
+    async def metrics(self, http: HttpRequest) -> Response:
+        try:
+            text = await self.engine.ask(gauges)
+        except EngineClosed:
+            raise closing() from None
+        return Response(text, media_type="text/plain; version=0.0.4")
 
     async def models(self, http: HttpRequest) -> Response:
         return JSONResponse({"object": "list", "data": [self._model()]})
@@ -87,6 +113,16 @@ class Service:
     async def model(self, http: HttpRequest) -> Response:
         self._check_model(http.path_params["name"])
         return JSONResponse(self._model())
+
+    async def completions(self, http: HttpRequest) -> Response:
+        asked = parse(CompletionRequest, await self._body(http))
+        return await self._answer(http, asked, COMPLETION, self.limits.default_max_tokens)
+
+    async def chat_completions(self, http: HttpRequest) -> Response:
+        asked = parse(ChatRequest, await self._body(http))
+        return await self._answer(http, asked, CHAT, self.engine.engine.config.max_model_len)
+
+    # --- the way of a request ------------------------------------------------------------------------
 
     def _model(self) -> dict[str, Any]:
         longest = self.engine.engine.config.max_model_len
@@ -100,147 +136,83 @@ class Service:
             message = f"the model {name!r} does not exist here; this server has {self.model_name!r}"
             raise ApiError(404, message, "model", "model_not_found")
 
-    async def completions(self, http: HttpRequest) -> Response:
-        asked = parse(CompletionRequest, await self._body(http))
-        return await self._answer(http, asked, COMPLETION, self.limits.default_max_tokens)
-
-    async def chat_completions(self, http: HttpRequest) -> Response:
-        asked = parse(ChatRequest, await self._body(http))
-        longest = self.engine.engine.config.max_model_len
-        return await self._answer(http, asked, CHAT, longest)
-
     async def _body(self, http: HttpRequest) -> bytes:
         """The body, of which no more than the limit is ever held."""
+        limit = self.limits.max_body_bytes
+        announced = http.headers.get("content-length", "")
         body = bytearray()
-        async for chunk in http.stream():
-            body += chunk
-            if len(body) > self.limits.max_body_bytes:
-                raise ApiError(413, f"the body has more than {self.limits.max_body_bytes} bytes", code="too_large")
-        return bytes(body)
+        try:
+            async with asyncio.timeout(self.limits.body_timeout):
+                # One that announces too much is not even read.
+                if not (announced.isdigit() and int(announced) > limit):
+                    async for chunk in http.stream():
+                        body += chunk
+                        if len(body) > limit:
+                            break
+                    else:
+                        return bytes(body)
+        except TimeoutError:
+            message = f"the body did not arrive within {self.limits.body_timeout:g} seconds"
+            raise ApiError(408, message, code="timeout") from None
+        raise ApiError(413, f"the body has more than {limit} bytes", code="too_large")
 
-    async def _answer(self, http: HttpRequest, asked: Sampled, shape: Shape, max_tokens: int) -> Response:
-        self._check_model(asked.model)
-        prompts = asked.prompts()
-        wanted = len(prompts) * asked.n
-        if self.engine.num_open + wanted > self.limits.max_open_requests:
+    @contextlib.contextmanager
+    def _places(self, wanted: int) -> Iterator[None]:
+        """Places for some choices among those that are open.
+
+        Raises:
+            ApiError: 429, no places; 400, never so many.
+        """
+        most = self.limits.max_open_requests
+        if wanted > most:
+            raise ApiError(400, f"{wanted} choices are asked for; this server takes {most} at a time", "n")
+        if self.num_open + wanted > most:
             raise ApiError(
                 429,
-                f"{self.engine.num_open} requests are open and {wanted} are asked for; this server takes "
-                f"{self.limits.max_open_requests} at a time. Try again later",
+                f"{self.num_open} requests are open and {wanted} more are asked for; this server takes {most} at a "
+                "time. Try again later",
                 code="too_many_requests",
             )
+        self.num_open += wanted
         try:
-            streams = [
-                self.engine.generate(prompt, **asked.options(choice, max_tokens))
-                for prompt in prompts
-                for choice in range(asked.n)
-            ]
-        except EngineClosed as error:
-            raise ApiError(503, str(error), code="closing") from None
+            yield
+        finally:
+            self.num_open -= wanted
+
+    async def _answer(self, http: HttpRequest, asked: Sampled, shape: Shape, most_tokens: int) -> Response:
+        self._check_model(asked.model)
+        num_prompts = len(asked.prompts())
+        with contextlib.ExitStack() as place:
+            place.enter_context(self._places(num_prompts * asked.n))
+            requests = await self._requests(asked, most_tokens)
+            answer = Answer(shape, self.model_name, requests, num_prompts)
+            outputs = self.engine.listen(requests)
+            if asked.stream:
+                headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+                pieces = events(answer, outputs, asked.wants_usage)
+                response = StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
+            else:
+                response = await unless_disconnected(http, whole(answer, outputs))
+            return Holding(response, place.pop_all())
+
+    async def _requests(self, asked: Sampled, most_tokens: int) -> list[Request]:
+        """One for each choice: for each prompt, `n`."""
+        make = self.engine.engine.make_request
+
+        def made() -> list[Request]:
+            requests = []
+            for prompt in asked.prompts():
+                for choice in range(asked.n):
+                    requests.append(make(prompt, **asked.options(choice, most_tokens)))
+                    prompt = requests[-1].prompt  # tokens by now
+            return requests
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._tokenizing, made)
+        except EngineClosed:
+            raise closing() from None
         except ValueError as error:
             raise ApiError(400, str(error), _parameter(str(error))) from None
-        answer = Answer(shape, self.model_name)
-        outputs = merged(streams)
-        if asked.stream:
-            wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
-            events = _events(answer, outputs, wanted, len(prompts), wants_usage)
-            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-            return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-        return await unless_disconnected(http, _whole(answer, outputs, wanted, len(prompts)))
-
-
-async def merged(streams: list[AsyncIterator[RequestOutput]]) -> AsyncIterator[tuple[int, RequestOutput]]:
-    """(index, output) of several requests as they come. Closing it, or an error of one, cancels them all."""
-    queue: asyncio.Queue = asyncio.Queue()
-
-    async def pump(index: int, stream: AsyncIterator[RequestOutput]) -> None:
-        try:
-            async with contextlib.aclosing(stream):
-                async for output in stream:
-                    queue.put_nowait((index, output))
-        except Exception as error:
-            queue.put_nowait((index, error))
-
-    tasks = [asyncio.create_task(pump(index, stream)) for index, stream in enumerate(streams)]
-    left = len(streams)
-    try:
-        while left:
-            index, output = await queue.get()
-            if isinstance(output, Exception):
-                raise output
-            yield index, output
-            left -= output.finish_reason is not None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _whole(
-    answer: Answer, outputs: AsyncIterator[tuple[int, RequestOutput]], wanted: int, num_prompts: int
-) -> Response:
-    requests = await _collect(outputs, wanted)
-    return JSONResponse(answer.whole(requests, num_prompts))
-
-
-async def _collect(outputs: AsyncIterator[tuple[int, RequestOutput]], wanted: int) -> list[Request]:
-    requests: list[Request | None] = [None] * wanted
-    async with contextlib.aclosing(outputs):
-        async for index, output in outputs:
-            requests[index] = output.request
-    if any(request.finish_reason == "cancelled" for request in requests):
-        raise ApiError(503, "the server is closing; this request was cancelled", code="closing")
-    return requests
-
-
-async def _events(
-    answer: Answer,
-    outputs: AsyncIterator[tuple[int, RequestOutput]],
-    wanted: int,
-    num_prompts: int,
-    wants_usage: bool,
-) -> AsyncIterator[str]:
-    """The server-sent events of a stream (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
-    requests: list[Request | None] = [None] * wanted
-    try:
-        async with contextlib.aclosing(outputs):
-            async for index, output in outputs:
-                requests[index] = output.request
-                reason = output.finish_reason
-                if reason == "cancelled":
-                    raise ApiError(503, "the server is closing; this request was cancelled", code="closing")
-                if output.text or reason:
-                    yield _event(answer.piece(index, output, is_last=reason is not None))
-        if wants_usage:
-            yield _event(answer.usage_piece(requests, num_prompts))
-        yield "data: [DONE]\n\n"
-    except Exception as error:  # the status is sent: what went wrong can only be an event
-        if not isinstance(error, ApiError):
-            logger.error("a stream broke off", exc_info=error)
-            error = ApiError(500, "the engine failed; see the server's log")
-        yield _event(error.as_json())
-
-
-def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-async def unless_disconnected(http: HttpRequest, work: Any) -> Response:
-    """Do the work, and give it up when the client has gone."""
-    task = asyncio.create_task(work)
-
-    async def gone() -> None:
-        while not await http.is_disconnected():
-            await asyncio.sleep(0.1)
-
-    watcher = asyncio.create_task(gone())
-    try:
-        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else Response(status_code=499)  # nobody reads it
-    finally:
-        for each in (task, watcher):
-            each.cancel()
-        await asyncio.gather(task, watcher, return_exceptions=True)
 
 
 def _parameter(message: str) -> str | None:
@@ -255,16 +227,17 @@ async def _tell(http: HttpRequest, error: ApiError) -> Response:
 
 async def _tell_http(http: HttpRequest, error: HTTPException) -> Response:
     words = {
-        404: f"there is no {http.url.path} here; there are /v1/completions, /v1/chat/completions, /v1/models and /health",
+        404: f"there is no {http.url.path} here; there are /v1/completions, /v1/chat/completions, /v1/models, /health "
+        "and /metrics",
         405: f"{http.url.path} does not take {http.method}",
     }
-    return ApiError(error.status_code, words.get(error.status_code, str(error.detail))).response()
+    return ApiError(error.status_code, words.get(error.status_code, str(error.detail))).response(error.headers)
 
 
 async def _tell_gone(http: HttpRequest, error: ClientDisconnect) -> Response:
-    return Response(status_code=499)
+    return Response(status_code=499)  # nobody reads it
 
 
 async def _tell_unexpected(http: HttpRequest, error: Exception) -> Response:
     logger.error("a request failed", exc_info=error)
-    return ApiError(500, "the engine failed; see the server's log").response()
+    return failed().response()
