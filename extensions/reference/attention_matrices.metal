@@ -34,7 +34,8 @@ template <typename T, int D, int SIMDGROUPS = 4>
   const ushort row = (lane / 4 & 4) + lane / 2 % 4, column = (lane / 4 & 2) * 2 + lane % 2 * 2;
 
   const uint h = place.y, b = place.z;
-  const uint head = b * H + h, kv_head = b * H_kv + h / (H / H_kv);
+  const uint sharing = H / H_kv;  // query heads of a key/value head
+  const uint head = b * H + h, kv_head = b * H_kv + h / sharing;
   const uint l = place.x * QUERIES + simdgroup * SIDE + row;  // this lane's query; the last block may reach past L
   const uint seen = causal ? min(S, S - L + l + 1) : S;
   device const T* keys = k + kv_head * S * D;

@@ -26,7 +26,8 @@ template <typename T, int D>
                           constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
                           uint3 place [[thread_position_in_grid]]) {
   const uint l = place.x, h = place.y, b = place.z;
-  const uint head = b * H + h, kv_head = b * H_kv + h / (H / H_kv);
+  const uint sharing = H / H_kv;  // query heads of a key/value head
+  const uint head = b * H + h, kv_head = b * H_kv + h / sharing;
   device const T* query = q + (head * L + l) * D;
   device const T* keys = k + kv_head * S * D;
   device const T* values = v + kv_head * S * D;

@@ -24,12 +24,13 @@ template <typename T, int D>
   static_assert(D % LANES == 0, "the lanes share the features evenly");
   constexpr int SHARE = D / LANES;  // features of a lane
 
-  // A threadgroup is one SIMD-group, and it has one query. Which key/value head is its query head's own?
+  // A threadgroup is one SIMD-group, and it has one query. Which key/value head does it read, and how many of its keys?
   const uint l = place.x, h = place.y, b = place.z;
+  const uint sharing = H / H_kv;  // query heads of a key/value head
   uint kv_head = 0;  // 0 to B * H_kv - 1
   uint seen = S;     // keys 0 to seen - 1
   // BEGIN SOLUTION
-  kv_head = b * H_kv + h / (H / H_kv);
+  kv_head = b * H_kv + h / sharing;
   if (causal) seen = S - L + l + 1;
   // END SOLUTION
   device const T* query = q + ((b * H + h) * L + l) * D;

@@ -24,7 +24,8 @@ template <typename T, int D>
   static_assert(D % LANES == 0, "the lanes share the features evenly");
   constexpr int SHARE = D / LANES;  // features of a lane
   const uint l = place.x / spans, span = place.x % spans, h = place.y, b = place.z;
-  const uint head = b * H + h, kv_head = b * H_kv + h / (H / H_kv);
+  const uint sharing = H / H_kv;  // query heads of a key/value head
+  const uint head = b * H + h, kv_head = b * H_kv + h / sharing;
   const uint seen = causal ? S - L + l + 1 : S;
   device const T* query = q + (head * L + l) * D;
   device const T* keys = k + kv_head * S * D;

@@ -35,7 +35,8 @@ template <typename T, int D, int QUERIES = 16>
   threadgroup T tile[KEYS * PITCH];            // key j, then value j, begins at j * PITCH
 
   const uint h = place.y, b = place.z;
-  const uint head = b * H + h, kv_head = b * H_kv + h / (H / H_kv);
+  const uint sharing = H / H_kv;  // query heads of a key/value head
+  const uint head = b * H + h, kv_head = b * H_kv + h / sharing;
   const uint first_query = place.x * QUERIES;  // of the block; the last block may reach past L
   device const T* queries = q + (head * L + first_query) * D;
   device const T* keys = k + kv_head * S * D;
