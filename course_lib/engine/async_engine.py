@@ -59,7 +59,7 @@ class AsyncEngine:
     @property
     def is_alive(self) -> bool:
         """Whether its thread runs and takes requests."""
-        return self._thread.is_alive() and not self._closing
+        return self._takes_orders and not self._closing
 
     def start(self) -> None:
         """Begin to work. May be called once, in the event loop whose coroutines will listen."""

@@ -1,6 +1,7 @@
 """The front: many callers at once, each hears its own, and those who leave are forgotten."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -115,3 +116,85 @@ def test_a_failing_step_reaches_its_callers_and_the_next_go_on(tiny, caplog):
 
     assert run(main()) == lone_tokens(tiny.model, PROMPT, 3)
     assert "a step of the engine failed" in caplog.text
+
+
+def test_several_requests_are_heard_together_and_given_up_together(tiny):
+    async def main():
+        async with AsyncEngine(Engine(tiny.model, tiny.tokenizer)) as front:
+            made = [front.engine.make_request([20 + i], max_tokens=2 + i, stop_tokens=()) for i in range(3)]
+            heard = {request.id: [] for request in made}
+            async for output in front.listen(made):
+                heard[output.request.id].append(output.token)
+            assert front.num_open == 0
+            for i, request in enumerate(made):
+                assert heard[request.id] == lone_tokens(tiny.model, [20 + i], 2 + i)
+            made = [front.engine.make_request([20 + i], max_tokens=100, stop_tokens=()) for i in range(3)]
+            async with contextlib.aclosing(front.listen(made)) as outputs:
+                await anext(outputs)
+            assert front.num_open == 0
+            await front.ask(lambda engine: None)
+            return [request.finish_reason for request in made]
+
+    assert run(main()) == ["cancelled"] * 3
+
+
+def test_questions_are_answered_between_two_steps(tiny):
+    async def main():
+        async with AsyncEngine(Engine(tiny.model, tiny.tokenizer)) as front:
+            thread = await front.ask(lambda engine: threading.current_thread().name)
+            assert await front.ask(lambda engine: engine is front.engine)
+            with pytest.raises(ZeroDivisionError):
+                await front.ask(lambda engine: 1 / 0)
+        with pytest.raises(EngineClosed, match="does not run"):
+            await front.ask(lambda engine: 1)
+        return thread
+
+    assert run(main()) == "engine"
+
+
+def test_an_order_that_fails_is_logged_and_the_others_go_on(tiny, caplog):
+    class Stubborn(Engine):
+        def cancel(self, request):
+            raise LookupError("a cache of somebody's own lost it")
+
+    async def main():
+        front = AsyncEngine(Stubborn(tiny.model, tiny.tokenizer))
+        front.start()
+        async with contextlib.aclosing(front.generate(PROMPT, max_tokens=30, stop_tokens=())) as outputs:
+            await anext(outputs)
+        said = await tokens(front, PROMPT, max_tokens=3)
+        await front.close(finish=True)
+        return said
+
+    assert run(main()) == lone_tokens(tiny.model, PROMPT, 3)
+    assert "could not do what it was told" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_whose_thread_ends_leaves_nobody_waiting(tiny):
+    class Dying(Engine):
+        def step(self):
+            raise SystemExit
+
+    async def main():
+        front = AsyncEngine(Dying(tiny.model, tiny.tokenizer))
+        front.start()
+        reasons = [output.finish_reason async for output in front.generate(PROMPT)]
+        with pytest.raises(EngineClosed):
+            await tokens(front, PROMPT)
+        assert not front.is_alive
+        await front.close()
+        return reasons
+
+    assert run(main()) == ["cancelled"]
+
+
+def test_an_engine_that_was_never_started_says_so(tiny):
+    async def main():
+        front = AsyncEngine(Engine(tiny.model, tiny.tokenizer))
+        with pytest.raises(EngineClosed, match="never started"):
+            await tokens(front, PROMPT)
+        assert front.num_open == 0
+        await front.close()
+
+    run(main())

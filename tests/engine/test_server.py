@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -204,25 +205,73 @@ class Held(Engine):
         return super().step()
 
 
-def test_too_many_at_a_time_are_refused_and_the_others_finish(tiny):
+@pytest.mark.parametrize("stream", [True, False])
+def test_too_many_at_a_time_are_refused_and_the_others_finish(tiny, stream):
     engine = Held(tiny.model, tiny.tokenizer)
+    body = {"prompt": PROMPT, "max_tokens": 3, "temperature": 0, "stream": stream}
     with serving(engine, ServerLimits(max_open_requests=2)) as served:
-        answers = []
 
-        def ask():
-            made = served.client.completions.create(model=NAME, prompt=PROMPT, max_tokens=3, temperature=0)
-            answers.append(made.choices[0].text)
+        def ask(_):
+            return httpx.post(f"{served.url}/v1/completions", json=body, timeout=30)
 
-        threads = [threading.Thread(target=ask) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: served.app.state.engine.num_open == 2)
-        with pytest.raises(openai.RateLimitError, match="takes 2 at a time"):
-            served.client.completions.create(model=NAME, prompt=PROMPT)
-        engine.may_step.set()
-        for thread in threads:
-            thread.join()
-        assert answers == [text_of(tiny, PROMPT, 3)] * 2
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask, i) for i in range(8)]
+            wait_for(lambda: sum(each.done() for each in asked) == 6)
+            assert {each.result().status_code for each in asked if each.done()} == {429}
+            with pytest.raises(openai.RateLimitError, match="takes 2 at a time"):
+                served.client.completions.create(model=NAME, prompt=PROMPT)
+            engine.may_step.set()
+            assert sorted(each.result().status_code for each in asked) == [200] * 2 + [429] * 6
+        assert ask(0).status_code == 200, "their places are free again"
+
+
+def test_a_request_that_is_refused_gives_its_place_back(tiny):
+    with serving(Engine(tiny.model, tiny.tokenizer), ServerLimits(max_open_requests=1)) as served:
+        for bad in ({"prompt": [5] * 200}, {"prompt": "x", "temperature": -1}, {"prompt": "", "stream": True}):
+            assert httpx.post(f"{served.url}/v1/completions", json=bad).status_code == 400
+        assert httpx.post(f"{served.url}/v1/completions", json={"prompt": PROMPT}).status_code == 200
+
+
+def test_a_body_that_never_ends_is_given_up(tiny):
+    with serving(Engine(tiny.model, tiny.tokenizer), ServerLimits(body_timeout=0.2)) as served:
+        with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":")[-1]))) as client:
+            client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
+            client.settimeout(10)
+            assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"prompt": [' + b'1, "a", ' * 2000 + b"1]}", "prompt"), (b'{"prompt": [[1], "a"]}', "prompt"),
+        (b'{"prompt": [1, true]}', "prompt"), (b'{"prompt": null}', "prompt"),
+        (b'{"prompt": "a", "stop": [' + b'"x", ' * 16 + b'"x"]}', "stop"),
+        (b'{"prompt": "a", "stop": "' + b"x" * 257 + b'"}', "stop"), (b'{"prompt": "a", "stop": [1]}', "stop"),
+        (b'{"prompt": "a", "stop": {}}', "stop"), (b'{"prompt": "a", "ignore_eos": 1}', "ignore_eos"),
+        (b'{"prompt": "a", "stream_options": {"a": 1}}', "stream_options.a"),
+        (b'{"prompt": "a", "temperature": NaN}', "temperature"), (b'{"prompt": "a", "n": 129}', "n"),
+    ],
+)  # fmt: skip
+def test_odd_values_are_refused_by_name(served, body, param):
+    answer = httpx.post(f"{served.url}/v1/completions", content=body)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text
+
+
+def test_metrics_count_what_was_done(tiny):
+    engine = Engine(tiny.model, tiny.tokenizer)
+    with serving(engine) as served:
+        served.client.completions.create(model=NAME, prompt=PROMPT, max_tokens=3, extra_body={"ignore_eos": True})
+        answer = httpx.get(f"{served.url}/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = answer.text.splitlines()
+        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        assert values.pop("engine_busy_seconds_total") == str(engine.metrics.busy_seconds)
+        assert values == {
+            "engine_num_requests_running": "0", "engine_num_requests_waiting": "0", "engine_kv_cache_bytes": "0",
+            "engine_num_preemptions_total": "0", "engine_num_steps_total": "3", "engine_num_tokens_total": "6",
+            "engine_generation_tokens_total": "3", 'engine_requests_finished_total{reason="length"}': "1",
+        }  # fmt: skip
+        assert sum(line.startswith("# TYPE") for line in lines) == 9
 
 
 @pytest.mark.parametrize("stream", [True, False])

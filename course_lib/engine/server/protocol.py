@@ -32,7 +32,7 @@ _IGNORED = ("user", "metadata", "store", "service_tier", "safety_identifier", "p
 # Far above what anyone needs; looked for in the engine's thread, after each token.
 _MOST_STOPS, _LONGEST_STOP = 16, 256
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | StrictInt
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # takes 1 as well as 1.0, and no text
 
 
 class StreamOptions(BaseModel):
