@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     lab.add_argument("lab_args", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     add("progress", _progress, "Show how your exercises stand.")
     reset = add("reset", _reset, "Put a notebook or native kernels back as given; your version is kept as a backup.")
-    reset.add_argument("name", help="01, kv_cache or 01_kv_cache; quantized_matmul, or one rung: quantized_matmul.threads")
+    reset.add_argument("name", help="01, kv_cache or 01_kv_cache; quantized_matmul, quantized_matmul.metal; or one rung: quantized_matmul.threads")
     add("fetch", _fetch, "Fetch the course's model and convert it for MLX.")
     build = add("build", _build, "Compile the native kernels and the Metal emulator for this machine, if not done yet.")
     build.add_argument("--check", action="store_true", help="build nothing; fail where they are not built")
@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     serve.add_argument("--max-num-batched-tokens", type=int, default=256, help="tokens a step (%(default)s)")
     serve.add_argument("--max-model-len", type=int, help="tokens of a request (the model's context)")
     serve.add_argument("--block-size", type=int, help="tokens of a block of the paged cache (contiguous cache)")
+    sharing = "paged cache: requests that begin alike share blocks (they do)"
+    serve.add_argument("--enable-prefix-caching", action=argparse.BooleanOptionalAction, default=True, help=sharing)
     serve.add_argument("--kv-cache-memory-bytes", type=int, help="bytes for the cache")
     serve.add_argument("--max-open-requests", type=int, default=256, help="more get status 429 (%(default)s)")
     serve.add_argument("--max-body-bytes", type=int, default=2**20, help="longer ones get status 413 (%(default)s)")
@@ -77,16 +79,16 @@ def _reset(arguments) -> int:
     from .classroom.author.write import reset, shown
     from .classroom.native.ladder import ladders
 
-    for ladder in ladders():
-        if arguments.name == ladder.name:
-            return _reset_kernels(ladder, "")
-        name, _, rung = arguments.name.rpartition(".")
-        if name == ladder.name and arguments.name not in (other.name for other in ladders()):
-            return _reset_kernels(ladder, rung)
+    known = {ladder.name: ladder for ladder in ladders()}
+    name, _, rung = arguments.name.rpartition(".")
+    if arguments.name in known:
+        return _reset_kernels(known[arguments.name], "")
+    if name in known:
+        return _reset_kernels(known[name], rung)
     try:
         lesson = find_lesson(arguments.name)
     except SourceError as error:
-        return _fail(f"{error} Native kernels: {', '.join(ladder.name for ladder in ladders())}.")
+        return _fail(f"{error} Native kernels: {', '.join(known)}.")
     backup = reset(lesson)
     if backup:
         print(f"Your version is kept as {shown(backup)}.")
@@ -144,7 +146,8 @@ def _serve(arguments) -> int:
     from .engine.server.serve import serve_model
     from .llm.errors import ModelUnavailable
 
-    names = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "kv_cache_memory_bytes")
+    names = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "kv_cache_memory_bytes",
+             "enable_prefix_caching")  # fmt: skip
     try:
         config = EngineConfig(**{name: getattr(arguments, name) for name in names})
         limits = ServerLimits(arguments.max_body_bytes, arguments.max_open_requests)

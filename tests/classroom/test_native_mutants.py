@@ -11,7 +11,8 @@ from mutants.native import NATIVE_MUTANTS, NATIVE_RIVALS, NativeMutant
 
 from course_lib.classroom.exercise import notebooks
 from course_lib.classroom.native.judge import judge_rung
-from course_lib.classroom.native.ladder import get_ladder, ladders, rungs_of
+from course_lib.classroom.native.judge_metal import judge_metal
+from course_lib.classroom.native.ladder import MetalLadder, get_ladder, ladders, rungs_of
 from course_lib.classroom.native.student import solved_text, starter_text
 from course_lib.classroom.verdict import State
 from course_lib.kernels.toolchain import find_compiler
@@ -27,9 +28,11 @@ each_rung = pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: rung.id)
 
 
 def judge(rung_id, change):
-    ladder = get_ladder(rung_id.partition(".")[0])
-    rung = ladder.rung(rung_id.partition(".")[2])
-    return judge_rung(ladder, rung, change(solved_text(rung)), ahead=())
+    name, _, rung = rung_id.rpartition(".")
+    ladder = get_ladder(name)
+    rung = ladder.rung(rung)
+    text = change(solved_text(rung))
+    return judge_metal(ladder, rung, text) if isinstance(ladder, MetalLadder) else judge_rung(ladder, rung, text, ahead=())
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
-"""`check_kernel`: build, check and time one rung, show what came out, return what the notebook uses."""
+"""`check_kernel`: build, check and measure one rung, show what came out, return what the notebook uses."""
 
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ...kernels.toolchain import BuildError
 from ...paths import store_dir
@@ -11,16 +12,17 @@ from ..progress import record
 from ..verdict import CheckFailed, State, Verdict
 from .compiler import library
 from .judge import judge_rung
-from .ladder import Ladder, Rung, get_ladder
+from .judge_metal import judge_metal, metal_file
+from .ladder import Ladder, MetalLadder, Rung, get_ladder
 from .student import student_file
 
 
 def check_kernel(ladder: str, *, rung: str) -> Callable:
-    """Judge the learner's file of one rung; where it is right, time it against the rungs below it.
+    """Judge the learner's file of one rung; where it is right, measure it against the rungs below it.
 
     Args:
-        ladder: for example "quantized_matmul".
-        rung: for example "threads"; its file is `extensions/student/<ladder>/<rung>.cpp`.
+        ladder: for example "quantized_matmul" (C++) or "quantized_matmul.metal".
+        rung: for example "threads"; its file is `extensions/student/quantized_matmul/threads.cpp`.
 
     Returns:
         The kernel, as a callable on MLX arrays: the learner's when it is right, else the reference's, so that
@@ -35,7 +37,7 @@ def check_kernel(ladder: str, *, rung: str) -> Callable:
     chosen = get_ladder(ladder)
     answer = chosen.rung(rung)
     text = read_text(answer)
-    verdict = judge_rung(chosen, answer, text)
+    verdict = judge(chosen, answer, text)
     record(verdict)
     show(verdict)
     right = verdict.state is State.RIGHT
@@ -44,8 +46,8 @@ def check_kernel(ladder: str, *, rung: str) -> Callable:
     if not right:
         return chosen.load(None, rung)
     _keep(answer, text)
-    kernel = chosen.load(library(chosen, answer, text), rung)
-    _show_times(chosen, answer, kernel)
+    kernel = chosen.load(_built(chosen, answer, text), rung)
+    _show_benchmark(chosen, answer, kernel)
     return kernel
 
 
@@ -61,7 +63,7 @@ def kept_kernel(ladder: str, *, rung: str) -> Callable:
     if not path.exists():
         return chosen.load(None, rung)
     try:
-        return chosen.load(library(chosen, answer, path.read_text(encoding="utf-8")), rung)
+        return chosen.load(_built(chosen, answer, path.read_text(encoding="utf-8")), rung)
     except Exception as error:  # whatever the reason: the notebook goes on
         if isinstance(error, BuildError):
             raise
@@ -69,14 +71,24 @@ def kept_kernel(ladder: str, *, rung: str) -> Callable:
         return chosen.load(None, rung)
 
 
+def judge(ladder: Ladder | MetalLadder, rung: Rung, text: str | None) -> Verdict:
+    """The verdict on the learner's `text` of a rung; None where there is no file."""
+    return judge_metal(ladder, rung, text) if isinstance(ladder, MetalLadder) else judge_rung(ladder, rung, text)
+
+
+def _built(ladder: Ladder | MetalLadder, rung: Rung, text: str) -> Path:
+    """What `ladder.load` takes: a library, or a .metal file that no later edit changes."""
+    return metal_file(rung, text) if isinstance(ladder, MetalLadder) else library(ladder, rung, text)
+
+
 def read_text(rung: Rung) -> str | None:
     path = student_file(rung)
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
 
-def answer_file(rung: Rung):
+def answer_file(rung: Rung) -> Path:
     """Where the last right version of a rung is kept."""
-    return store_dir() / "answers" / f"{rung.id}.cpp"
+    return store_dir() / "answers" / f"{rung.id}{rung.suffix}"
 
 
 def _keep(rung: Rung, text: str) -> None:
@@ -87,7 +99,7 @@ def _keep(rung: Rung, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _show_times(ladder: Ladder, rung: Rung, kernel: Callable) -> None:
+def _show_benchmark(ladder: Ladder | MetalLadder, rung: Rung, kernel: Callable) -> None:
     """The learner's rung beside all below it and the reference's own version of it."""
     from ...lab.picture import show as show_figure
 

@@ -1,8 +1,9 @@
 """The learners' files: generated from the reference sources, with the solutions taken out.
 
 In `extensions/reference` the lines between `// BEGIN SOLUTION` and `// END SOLUTION` are the solution. In a
-learner's file a stub stands there, between `// BEGIN YOUR CODE` and `// END YOUR CODE`. The file's last line
-is a digest of the others, by which an edited file is known.
+learner's file a stub stands there, between `// BEGIN YOUR CODE` and `// END YOUR CODE`: in C++ a call that ends the
+program, in Metal, which has no such call, a comment. The file's last line is a digest of the others, by which an
+edited file is known.
 """
 
 import hashlib
@@ -13,11 +14,11 @@ from datetime import datetime
 from pathlib import Path
 
 from ...paths import EXTENSIONS, store_dir, student_dir
-from .ladder import Ladder, Rung, ladders
+from .ladder import Ladder, MetalLadder, Rung, ladders
 
 SOLUTION = re.compile(r"^( *)// BEGIN SOLUTION\n(.*?)^ *// END SOLUTION\n", re.MULTILINE | re.DOTALL)
 ANSWER = re.compile(r"^ *// BEGIN YOUR CODE\n(.*?)^ *// END YOUR CODE$", re.MULTILINE | re.DOTALL)
-STUB = re.compile(r'not_written\("(\w+): .*"\);')
+STUB = re.compile(r'(?:not_written\("|// Yours to write: )(\w+)(?:: .*"\);|, about .*)')
 DIGEST = "// As it was given: "
 
 
@@ -31,7 +32,7 @@ GENERATED = EXTENSIONS / "student"
 
 def student_file(rung: Rung, folder: Path | None = None) -> Path:
     """Where the learner writes this rung: below `folder`, by default `student_dir()`."""
-    return (folder or student_dir()) / rung.ladder / f"{rung.name}.cpp"
+    return (folder or student_dir()) / rung.path
 
 
 def reference_text(rung: Rung) -> str:
@@ -46,19 +47,19 @@ def solved_text(rung: Rung) -> str:
 def starter_text(rung: Rung) -> str:
     """The learner's file as it is given."""
     parts = iter(rung.parts)
+    metal = rung.suffix == ".metal"
 
     def stub(match: re.Match) -> str:
         indent, lines = match[1], match[2].splitlines()
         written = [x for x in lines if x.strip() and not x.strip().startswith("//")]
-        return (
-            f"{indent}// BEGIN YOUR CODE\n"
-            f'{indent}not_written("{next(parts)}: about {len(written)} lines");\n'
-            f"{indent}// END YOUR CODE\n"
-        )
+        part, size = next(parts), f"about {len(written)} lines"
+        left = f"// Yours to write: {part}, {size}." if metal else f'not_written("{part}: {size}");'
+        return f"{indent}// BEGIN YOUR CODE\n{indent}{left}\n{indent}// END YOUR CODE\n"
 
     text = SOLUTION.sub(stub, _checked(rung))
-    last_include = list(re.finditer(r'^#include ".*"\n', text, re.MULTILINE))[-1]
-    text = text[: last_include.end()] + '#include "not_written.h"\n' + text[last_include.end() :]
+    if not metal:
+        last_include = list(re.finditer(r'^#include ".*"\n', text, re.MULTILINE))[-1]
+        text = text[: last_include.end()] + '#include "not_written.h"\n' + text[last_include.end() :]
     head = (
         f"// Yours to write: what stands between BEGIN YOUR CODE and END YOUR CODE. Save, then run the cell\n"
         f'// check_kernel("{rung.ladder}", rung="{rung.name}") in the notebook. You may change the rest, too.\n//\n'
@@ -133,11 +134,11 @@ def drift(folder: Path = GENERATED) -> list[str]:
             found.append(f"{rung.file} is missing.")
         elif path.read_text(encoding="utf-8") != starter_text(rung):
             found.append(f"{rung.file} differs from extensions/reference/{rung.source}.")
-    strange = sorted(set(folder.glob("*/*.cpp")) - known)
+    strange = sorted({*folder.glob("*/*.cpp"), *folder.glob("*/*.metal")} - known)
     return found + [f"extensions/student/{p.parent.name}/{p.name} belongs to no rung." for p in strange]
 
 
-def reset(ladder: Ladder, rung: Rung | None = None) -> list[Path]:
+def reset(ladder: Ladder | MetalLadder, rung: Rung | None = None) -> list[Path]:
     """Put the learner's files back as they were given: of one rung, or of all.
 
     Returns:
@@ -154,12 +155,12 @@ def reset(ladder: Ladder, rung: Rung | None = None) -> list[Path]:
 
 def _backup(path: Path, rung: Rung) -> Path:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    backup = store_dir() / "backups" / f"{rung.id}_{stamp}.cpp"
+    backup = store_dir() / "backups" / f"{rung.id}_{stamp}{rung.suffix}"
     backup.parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while backup.exists():
         number += 1
-        backup = backup.with_name(f"{rung.id}_{stamp}_{number}.cpp")
+        backup = backup.with_name(f"{rung.id}_{stamp}_{number}{rung.suffix}")
     shutil.copy2(path, backup)
     return backup
 

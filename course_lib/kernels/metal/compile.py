@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from course_lib.paths import EXTENSIONS, cache_dir
 
 EMULATOR = EXTENSIONS / "emulator"
 _KEPT = 300  # programs; older ones are deleted
+_UNUSED = 3600  # seconds after which a program may go: another process may be about to start a younger one
 _COMMON = [
     "-std=c++20", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-fsigned-char", "-fno-exceptions",
     "-fno-rtti", "-fno-math-errno",
@@ -62,6 +65,8 @@ def program(body: Body, signature: Signature, checked: bool) -> Path:
             _build(made, source, signature, checked, compiler)
         except MetalSyntaxError as error:
             raise explain(error, body.texts) from None
+    with suppress(OSError):
+        os.utime(made)  # what is used is not forgotten
     return made
 
 
@@ -252,6 +257,10 @@ def _accepted(compiler: Path) -> tuple[str, ...]:
 
 
 def _forget_old() -> None:
-    made = sorted(_folder().glob("*/kernel"), key=lambda path: path.stat().st_mtime)
-    for old in made[:-_KEPT]:
-        shutil.rmtree(old.parent, ignore_errors=True)
+    ages = {}
+    for made in _folder().glob("*/kernel"):
+        with suppress(FileNotFoundError):  # another process moves its own into place, or tidies up, too
+            ages[made] = time.time() - made.stat().st_mtime
+    for made in sorted(ages, key=ages.get)[_KEPT:]:
+        if ages[made] > _UNUSED:
+            shutil.rmtree(made.parent, ignore_errors=True)

@@ -11,7 +11,7 @@ from course_lib.kernels.metal.emulator import Call, emulate
 from course_lib.kernels.metal.errors import MetalFault
 from course_lib.kernels.metal.finding import Finding
 from course_lib.kernels.metal.launch import ORDERS, Schedule
-from course_lib.kernels.metal.signature import Body, metal_source
+from course_lib.kernels.metal.signature import Body, Signature, metal_source
 from course_lib.kernels.metal.strict import check_types
 from course_lib.kernels.metal.traffic import Traffic
 
@@ -149,9 +149,22 @@ class MetalKernel:
 
     def source(self, **call) -> str:
         """The Metal that a call would compile; the arguments are the call's."""
+        return metal_source(self._body, self._signature(call))
+
+    def check_types(self, **call) -> None:
+        """Strict mode without a run: compile what a call would, and reject what Metal's compiler would reject.
+
+        Raises:
+            MetalSyntaxError: the source does not compile.
+            MetalError: what strict mode needs is not installed; that it compiles has been checked.
+        """
+        signature = self._signature(call)
+        check_types(metal_source(self._body, signature), self._body, signature)
+
+    def _signature(self, call: dict) -> Signature:
         defaults = {"template": None, "init_value": None, "order": "forward", "seed": 0, "time_limit": 60.0}
         prepared, _ = self._prepare(**(defaults | call))
-        return metal_source(self._body, prepared.signature(self._body))
+        return prepared.signature(self._body)
 
     def _runs_on_apple(self, stream) -> bool:
         if self._device == "emulator":
