@@ -21,7 +21,7 @@ COPIES := build/nbval
 STORE := $(CURDIR)/$(COPIES)/store
 
 .DELETE_ON_ERROR:
-.PHONY: help setup lab test bench doctor notebooks metallib clean distclean
+.PHONY: help setup lab test bench loadtest doctor notebooks metallib clean distclean
 
 help:
 	@echo 'make lab         set up if needed, then open the course in JupyterLab'
@@ -30,6 +30,7 @@ help:
 	@echo '                   PYTHON=python3.12 chooses the Python, CUDA=1 adds MLX for NVIDIA GPUs'
 	@echo 'make test        set up if needed, then the unit tests and every notebook'
 	@echo 'make bench      the native kernels against stock mlx-lm and MLX (a few minutes); BENCH_ARGS="--help"'
+	@echo 'make loadtest    requests, killed clients and bad requests for the HTTP server (a few minutes); LOADTEST_ARGS="--help"'
 	@echo 'make doctor      say what works on this machine, and how to mend what does not'
 	@echo 'make notebooks   for authors: write notebooks/ from notebooks/source/'
 	@echo 'make metallib    on a Mac: compile the Metal kernels with Xcode'"'"'s compiler'
@@ -55,6 +56,9 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+loadtest: setup
+	$(BIN)/python -m bench.loadtest $(LOADTEST_ARGS)
 
 # Not `doctor: setup`, nor $(BIN)/course: it must run where set-up failed half-way.
 doctor:

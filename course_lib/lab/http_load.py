@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from course_lib.engine.metrics import RequestMetrics
+
 
 @dataclass
 class Reply:
@@ -21,14 +23,13 @@ class Reply:
 
     Attributes:
         sent: when it was sent.
-        status: of HTTP; 0 where there was none, or the client went away first.
+        status: of HTTP; 0 where there was none.
         text: all of it.
         piece_times: when each piece of text came.
         done: when the last byte came, or what went wrong.
         finish_reason: the server's word; None where the answer was cut off.
         num_prompt_tokens, num_tokens: as the server counts them.
         error: what went wrong.
-        left: the client went away on purpose.
     """
 
     sent: float
@@ -40,7 +41,6 @@ class Reply:
     num_prompt_tokens: int = 0
     num_tokens: int = 0
     error: str | None = None
-    left: bool = False
 
     @property
     def complete(self) -> bool:
@@ -48,63 +48,61 @@ class Reply:
         return self.status == 200 and self.error is None and self.finish_reason in ("stop", "length")
 
     @property
-    def time_to_first_token(self) -> float | None:
-        """Seconds to the first piece of text."""
-        return self.piece_times[0] - self.sent if self.piece_times else None
-
-    @property
-    def inter_token_latencies(self) -> list[float]:
-        """Seconds from each piece of text to the next. A piece may be several tokens."""
-        return np.diff(self.piece_times).tolist()
-
-    @property
-    def end_to_end_latency(self) -> float:
-        return self.done - self.sent
+    def metrics(self) -> RequestMetrics:
+        """As the engine keeps them for its own requests; a piece of text counts as a token, which it mostly is."""
+        return RequestMetrics(self.sent, token_times=self.piece_times, finish_time=self.done)
 
 
-async def complete(
-    client: httpx.AsyncClient, url: str, body: Mapping[str, Any], leaves: Callable[[Reply], bool] | None = None
-) -> Reply:
-    """Send one request to `/v1/completions` and read its answer as a stream. Never raises what the network does.
+async def complete(client: httpx.AsyncClient, url: str, body: Mapping[str, Any]) -> Reply:
+    """Send one request to `/v1/completions` and read its answer. Never raises what the network does.
 
     Args:
         url: the server's, without a path.
-        body: the request; `stream` and a count of tokens are asked for besides.
-        leaves: asked after each piece: does the client go away now?
+        body: the request. Streamed unless it says otherwise.
     """
-    body = dict(body) | {"stream": True, "stream_options": {"include_usage": True}}
+    body = {"stream": True} | dict(body)
+    if body["stream"]:
+        body["stream_options"] = {"include_usage": True}
     reply = Reply(time.perf_counter())
     try:
         async with client.stream("POST", f"{url}/v1/completions", json=body) as answer:
             reply.status = answer.status_code
             if answer.status_code != 200:
                 reply.error = (await answer.aread()).decode(errors="replace")
+            elif body["stream"]:
+                await _read_events(answer, reply)
             else:
-                await _read(answer, reply, leaves)
-    except httpx.HTTPError as error:
+                _take(json.loads(await answer.aread()), reply)
+    except (httpx.HTTPError, ValueError, LookupError) as error:  # no answer, or one in another shape
         reply.error = repr(error)
     reply.done = time.perf_counter()
     return reply
 
 
-async def _read(answer: httpx.Response, reply: Reply, leaves: Callable[[Reply], bool] | None) -> None:
+async def _read_events(answer: httpx.Response, reply: Reply) -> None:
+    ended = False
     async for line in answer.aiter_lines():
-        if not line.startswith("data: ") or line == "data: [DONE]":
-            continue
-        event = json.loads(line.removeprefix("data: "))
-        if "error" in event:
-            reply.error = json.dumps(event["error"])
-            return
-        for choice in event["choices"]:
-            if choice["text"]:
-                reply.text += choice["text"]
-                reply.piece_times.append(time.perf_counter())
-            reply.finish_reason = choice["finish_reason"] or reply.finish_reason
-        if usage := event.get("usage"):
-            reply.num_prompt_tokens, reply.num_tokens = usage["prompt_tokens"], usage["completion_tokens"]
-        if leaves and leaves(reply):
-            reply.left = True
-            return
+        if line == "data: [DONE]":
+            ended = True
+        elif line.startswith("data: "):
+            event = json.loads(line.removeprefix("data: "))
+            if "error" in event:
+                reply.error = json.dumps(event["error"])
+                return
+            _take(event, reply)
+    if not ended:
+        reply.error = "the stream broke off"
+
+
+def _take(event: dict[str, Any], reply: Reply) -> None:
+    """Take up a whole answer, or a piece of one."""
+    for choice in event["choices"]:
+        if choice["text"]:
+            reply.text += choice["text"]
+            reply.piece_times.append(time.perf_counter())
+        reply.finish_reason = choice["finish_reason"] or reply.finish_reason
+    if usage := event.get("usage"):
+        reply.num_prompt_tokens, reply.num_tokens = usage["prompt_tokens"], usage["completion_tokens"]
 
 
 async def at_times(
@@ -113,7 +111,6 @@ async def at_times(
     times: Sequence[float],
     *,
     timeout: float,
-    leaves: Mapping[int, Callable[[Reply], bool]] | None = None,
     on_reply: Callable[[Reply], Any] = lambda reply: None,
 ) -> list[Reply]:
     """Each request at its time, whether the ones before it are answered or not (an open loop).
@@ -121,7 +118,6 @@ async def at_times(
     Args:
         times: seconds from now, one for each request.
         timeout: seconds that a client waits for the next byte.
-        leaves: index of a request -> when its client goes away, as for `complete`.
         on_reply: called as each is done.
 
     Returns:
@@ -132,7 +128,7 @@ async def at_times(
 
         async def one(index: int) -> Reply:
             await asyncio.sleep(start + times[index] - time.perf_counter())
-            reply = await complete(client, url, bodies[index], (leaves or {}).get(index))
+            reply = await complete(client, url, bodies[index])
             on_reply(reply)
             return reply
 
@@ -160,6 +156,15 @@ async def in_turn(
 
 def _client(timeout: float) -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=None), trust_env=False)
+
+
+def run_clients(url: str, bodies: Sequence[Mapping[str, Any]], times: Sequence[float], timeout: float, pipe: Any) -> None:
+    """`at_times` in a process of its own, which can be killed: the target of a `multiprocessing.Process`.
+
+    Args:
+        pipe: a connection that the replies are sent into.
+    """
+    pipe.send(asyncio.run(at_times(url, bodies, times, timeout=timeout)))
 
 
 def percentiles(values: Sequence[float], at: Sequence[float] = (50, 90, 99)) -> list[float]:

@@ -189,8 +189,10 @@ def test_wrong_paths_and_methods_have_openais_shape(served):
 
 
 def test_a_large_body_is_refused(served):
-    answer = httpx.post(f"{served.url}/v1/completions", content=b'{"prompt": "' + b"x" * 30_000 + b'"}')
-    assert answer.status_code == 413 and "20000 bytes" in answer.json()["error"]["message"]
+    body = b'{"prompt": "' + b"x" * 30_000 + b'"}'
+    for content in (body, iter([body[:15_000], body[15_000:]])):  # one announces its length, one comes in chunks
+        answer = httpx.post(f"{served.url}/v1/completions", content=content)
+        assert answer.status_code == 413 and "20000 bytes" in answer.json()["error"]["message"]
 
 
 class Held(Engine):
@@ -266,12 +268,14 @@ def test_metrics_count_what_was_done(tiny):
         lines = answer.text.splitlines()
         values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         assert values.pop("engine_busy_seconds_total") == str(engine.metrics.busy_seconds)
+        assert int(values.pop("engine_active_memory_bytes")) > 0
         assert values == {
+            "engine_num_requests_open": "0",
             "engine_num_requests_running": "0", "engine_num_requests_waiting": "0", "engine_kv_cache_bytes": "0",
             "engine_num_preemptions_total": "0", "engine_num_steps_total": "3", "engine_num_tokens_total": "6",
             "engine_generation_tokens_total": "3", 'engine_requests_finished_total{reason="length"}': "1",
         }  # fmt: skip
-        assert sum(line.startswith("# TYPE") for line in lines) == 9
+        assert sum(line.startswith("# TYPE") for line in lines) == 11
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -102,7 +102,7 @@ class Service:
 
     async def metrics(self, http: HttpRequest) -> Response:
         try:
-            text = await self.engine.ask(gauges)
+            text = await self.engine.ask(lambda engine: gauges(engine, self.num_open))
         except EngineClosed:
             raise closing() from None
         return Response(text, media_type="text/plain; version=0.0.4")

@@ -4,16 +4,24 @@
 What vLLM reports too has its name without the prefix (https://docs.vllm.ai/en/latest/usage/metrics/).
 """
 
+import mlx.core as mx
+
 from course_lib.engine.engine import Engine
 
 
-def gauges(engine: Engine) -> str:
-    """To be called between two steps."""
+def gauges(engine: Engine, num_open: int) -> str:
+    """To be called between two steps.
+
+    Args:
+        num_open: choices that the server is answering.
+    """
     done = engine.metrics
     lines = [
+        *_metric("gauge", "num_requests_open", "choices of answers that are not sent yet", num_open),
         *_metric("gauge", "num_requests_running", "requests in work", len(engine.running)),
         *_metric("gauge", "num_requests_waiting", "requests that wait to be", len(engine.waiting)),
         *_metric("gauge", "kv_cache_bytes", "bytes of the KV cache that requests use", engine.cache_bytes),
+        *_metric("gauge", "active_memory_bytes", "bytes of all of MLX's arrays", mx.get_active_memory()),
         *_metric("counter", "num_preemptions_total", "times that a request had to step back", done.num_preempted),
         *_metric("counter", "num_steps_total", "steps", done.num_steps),
         *_metric("counter", "num_tokens_total", "tokens through the model", done.num_tokens),
