@@ -5,7 +5,7 @@ import re
 import pytest
 
 from course_lib.classroom.author.build import lessons, solution, starter
-from course_lib.classroom.author.copies import checked_ids, checked_rungs
+from course_lib.classroom.author.calls import checked_ids, checked_rungs
 from course_lib.classroom.exercise import exercises_of, notebooks
 from course_lib.classroom.native.ladder import rungs_of
 

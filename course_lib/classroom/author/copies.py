@@ -4,7 +4,6 @@ Starters: every exercise is untouched, so every check cell must show the amber p
 Solutions: the outputs stored in `notebooks/solutions`.
 """
 
-import re
 import shutil
 from pathlib import Path
 
@@ -14,20 +13,17 @@ from nbformat.v4 import new_output
 
 from ..exercise import get_exercise
 from ..native.ladder import get_ladder
-from ..native.student import write_solved
 from ..panel import bundle
 from ..verdict import State, Verdict
 from .build import Lesson, SourceError, solution, starter
-
-CHECK_CALL = re.compile(r"^(?:\w+ = )?check\(\s*\"([\w.]+)\"", re.MULTILINE)
-KERNEL_CALL = re.compile(r"^(?:\w+ = )?check_kernel\(\s*\"([\w.]+)\",\s*rung=\"(\w+)\"", re.MULTILINE)
-
+from .calls import CHECK_CALL, KERNEL_CALL
+from .solved import before, write_solved_store
 
 def write_copies(folder: Path, only: list[Lesson]) -> None:
     """Write `folder/starters` and `folder/solutions`, emptied first.
 
-    The solutions run with the store `folder/store-solutions`, which holds the native kernels, solved; the
-    starters with `folder/store-starters`, where nobody has written any.
+    The solutions run with the store `folder/store-solutions`, as of a learner who has solved the notebooks before
+    them and written the native kernels; the starters with `folder/store-starters`, where nobody has written any.
     """
     for kind, make in (("starters", _starter_copy), ("solutions", _solution_copy)):
         shutil.rmtree(folder / kind, ignore_errors=True)
@@ -35,18 +31,8 @@ def write_copies(folder: Path, only: list[Lesson]) -> None:
         shutil.rmtree(folder / f"store-{kind}", ignore_errors=True)
         for lesson in only:
             nbformat.write(make(lesson), folder / kind / f"{lesson.stem}.ipynb")
-    write_solved(folder / "store-solutions" / "student")
-
-
-def checked_ids(notebook: NotebookNode) -> list[str]:
-    """Ids of the exercises that the notebook checks, in order."""
-    return [i for c in notebook.cells if c.cell_type == "code" for i in CHECK_CALL.findall(c.source)]
-
-
-def checked_rungs(notebook: NotebookNode) -> list[str]:
-    """Ids of the rungs of native ladders that the notebook checks, in order."""
-    code = [c.source for c in notebook.cells if c.cell_type == "code"]
-    return [f"{ladder}.{rung}" for text in code for ladder, rung in KERNEL_CALL.findall(text)]
+    earlier = {other.stem: other for lesson in only for other in before(lesson)}
+    write_solved_store(folder / "store-solutions", earlier.values())
 
 
 def _starter_copy(lesson: Lesson) -> NotebookNode:

@@ -11,9 +11,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from ...paths import CHECKOUT, store_dir
-from ..native.student import write_solved
 from .build import Lesson, fingerprint, is_edited, solution, starter
 from .execute import execute
+from .solved import before, write_solved_store
 
 
 class Edited(Exception):
@@ -41,7 +41,7 @@ def write_all(only: Iterable[Lesson], say: Callable[[str], None], again: bool = 
                 continue
         say(f"{lesson.stem}: running the solution ...")
         with tempfile.TemporaryDirectory() as store:
-            write_solved(Path(store) / "student")
+            write_solved_store(Path(store), before(lesson))
             seconds = execute(new, lesson.stem, Path(store))
         _write(new, lesson.solution)
         say(f"{lesson.stem}: solution written, {seconds:.0f} s")
