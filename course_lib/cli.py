@@ -19,6 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     lab = add("lab", _lab, "Open JupyterLab on the first notebook.")
     lab.add_argument("lab_args", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     add("progress", _progress, "Show how your exercises stand.")
+    grade = add("grade", _grade, "For instructors: judge a learner's notebooks and kernels; fails unless all are right.")
+    grade.add_argument("path", nargs="?", type=Path, help="a checkout, a folder of notebooks, or one (this checkout)")
+    grade.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these notebooks: 01, kv_cache or 01_kv_cache")
+    grade.add_argument("--json", metavar="FILE", help="write the grade as JSON, too; - prints it instead of the table")
+    grade.add_argument("--verbose", action="store_true", help="show each first failure whole, with its hint")
     reset = add("reset", _reset, "Put a notebook or native kernels back as given; your version is kept as a backup.")
     reset.add_argument("name", help="01, kv_cache or 01_kv_cache; quantized_matmul, quantized_matmul.metal; or one rung: quantized_matmul.threads")
     add("fetch", _fetch, "Fetch the course's model and convert it for MLX.")
@@ -72,6 +77,34 @@ def _progress(arguments) -> int:
 
     print(progress_text())
     return 0
+
+
+def _grade(arguments) -> int:
+    """0 where everything required is right, 1 where not, 2 where there is nothing to grade."""
+    import json
+
+    from .classroom.author.build import SourceError, find_lesson
+    from .classroom.grade import as_json, grade, table
+    from .classroom.grade.submission import NoSubmission
+    from .paths import CHECKOUT
+
+    def say(line):
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        only = [find_lesson(name) for name in arguments.only]
+        found = grade(arguments.path or CHECKOUT, only or None, say)
+    except (NoSubmission, SourceError) as error:
+        print(f"course: {error}", file=sys.stderr)
+        return 2
+    data = json.dumps(as_json(found), indent=1, ensure_ascii=False)
+    if arguments.json == "-":
+        print(data)
+    else:
+        print(table(found, arguments.verbose))
+        if arguments.json:
+            Path(arguments.json).write_text(data + "\n", encoding="utf-8")
+    return 0 if found.complete else 1
 
 
 def _reset(arguments) -> int:

@@ -81,8 +81,11 @@ def keep(exercise: Exercise, answer) -> None:
     os.replace(temporary, path)
 
 
-def run_alone(exercise: Exercise, source: str):
+def run_alone(exercise: Exercise, source: str, name: str | None = None):
     """Run an answer's source in a fresh module and return the answer.
+
+    Args:
+        name: the name that the source gives it; None for the exercise's.
 
     Raises:
         CannotKeep: the source fails to run on its own, or does not define the exercise's name.
@@ -102,9 +105,10 @@ def run_alone(exercise: Exercise, source: str):
             exec(compile(source, filename, "exec"), vars(module))
     except Exception as raised:
         raise CannotKeep(_explain(f"{type(raised).__name__}: {raised}")) from raised
-    if not hasattr(module, exercise.name):
-        raise CannotKeep(f"The cell that defines the answer does not give it the name `{exercise.name}`.")
-    return getattr(module, exercise.name)
+    name = name or exercise.name
+    if not hasattr(module, name):
+        raise CannotKeep(f"The cell that defines the answer does not give it the name `{name}`.")
+    return getattr(module, name)
 
 
 def _explain(message: str) -> str:

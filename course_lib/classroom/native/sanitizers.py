@@ -1,5 +1,6 @@
 """Do the compiler's sanitizers work on this machine, and how are programs started that are built with them?"""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -31,9 +32,12 @@ def launcher(flag: str) -> tuple[str, ...] | None:
 def _launcher(flag: str) -> tuple[str, ...] | None:
     program = cache_dir() / "native" / "ladders" / f"probe{flag.replace('=', '-').replace(',', '-')}"
     program.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(require_compiler()), flag, "-x", "c++", "-", "-o", str(program)]
+    # Under a name of its own first: another process may be running the program that is there.
+    own = program.with_name(f"{program.name}.{os.getpid()}")
+    command = [str(require_compiler()), flag, "-x", "c++", "-", "-o", str(own)]
     if subprocess.run(command, input="int main() {}", capture_output=True, text=True, check=False).returncode:
         return None
+    os.replace(own, program)
     starts = [()]
     if setarch := shutil.which("setarch"):
         # Linux may lay out memory in a way that an older thread sanitizer refuses; this asks for the plain layout.
