@@ -32,7 +32,7 @@ def stable_softmax(scores: mx.array) -> mx.array:
 
 
 class Carried(NamedTuple):
-    """What the online softmax carries from tile to tile, for L queries.
+    """What the online softmax carries from tile to tile, for L queries. All may have further axes in front.
 
     Attributes:
         largest: [L, 1], the largest score so far, -inf before the first.
@@ -45,9 +45,13 @@ class Carried(NamedTuple):
     weighted: mx.array
 
 
-def nothing_yet(L: int, D: int) -> Carried:
-    """What is carried before the first tile: for L queries and values of size D, float32."""
-    return Carried(mx.full((L, 1), -mx.inf), mx.zeros((L, 1)), mx.zeros((L, D)))
+def nothing_yet(*shape: int) -> Carried:
+    """What is carried before the first tile, float32.
+
+    Args:
+        shape: that of the result: L queries and the values' size D, before them any number of other axes.
+    """
+    return Carried(mx.full((*shape[:-1], 1), -mx.inf), mx.zeros((*shape[:-1], 1)), mx.zeros(shape))
 
 
 def take_up(carried: Carried, scores: mx.array, values: mx.array) -> Carried:
@@ -182,11 +186,7 @@ def flash_attention(
             full, visited = causal_tiles(q, q + rows, L, S, key_block)
             if window is not None:
                 begin = max(0, S - L + q + 1 - window) // key_block
-        carried = Carried(
-            mx.full((B, H_kv, H // H_kv, rows, 1), -mx.inf),
-            mx.zeros((B, H_kv, H // H_kv, rows, 1)),
-            mx.zeros((B, H_kv, H // H_kv, rows, D)),
-        )
+        carried = nothing_yet(B, H_kv, H // H_kv, rows, D)
         for tile in range(begin, visited):
             k, end = tile * key_block, min((tile + 1) * key_block, S)
             scores = block @ keys[..., k:end, :].swapaxes(-1, -2)  # [B, H_kv, G, rows, n]

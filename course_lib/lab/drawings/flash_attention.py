@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from ..style import BLUE, GREY, ORANGE, VERMILLION, ink_of, new_figure
 
@@ -52,23 +53,34 @@ def softmax_frames(scores: Sequence[float], key_block: int) -> Figure:
 def softmax_step(scores: Sequence[float], key_block: int, step: int) -> Figure:
     """One step: the scores on the left, and what is carried, step after step, on the right."""
     scores = np.asarray(scores, float)
-    figure, (left, right) = new_figure(3.6, width=9.5, columns=2, width_ratios=[1.2, 1])
+    figure, (left, right) = new_figure(3.9, width=9.5, columns=2, width_ratios=[1, 1.15])
     _frame(left, scores, key_block, step)
-    rows = [_carried(scores, key_block, i) for i in range(step + 1)]
-    right.set_axis_off()
-    right.set(xlim=(0, 1), ylim=(len(scores) // key_block + 2.2, -0.6))
-    heads = ("tile", "largest", "rescale", "sum before", "sum after")
-    places = (0.06, 0.26, 0.48, 0.72, 0.95)
-    for place, head in zip(places, heads, strict=True):
-        right.text(place, 0, head, ha="right", fontsize=11, weight="bold")
-    before = 0.0
-    for i, (largest, rescale, total) in enumerate(rows, 1):
-        now = i == len(rows)
-        for place, text in zip(places, (f"{i - 1}", f"{largest:.2f}", f"{rescale:.3f}", f"{before:.3f}", f"{total:.3f}"), strict=True):
-            right.text(place, i, text, ha="right", fontsize=11, color=ink_of(VERMILLION) if now else "black")
-        before = total
-    right.text(0, len(rows) + 1, "sum after = sum before · rescale + the tile's own exponentials", fontsize=10)
+    left.set_title(f"tile {step}")  # the table has the rest
+    _table(right, scores, key_block, step)
     return figure
+
+
+def _table(ax: Axes, scores: np.ndarray, key_block: int, step: int) -> None:
+    """What is carried after each step up to this one, a line each."""
+    ax.set_axis_off()
+    # Room for all steps from the start, so that lines stay where they are while the slider moves.
+    lines = -(-len(scores) // key_block)
+    bottom = max(lines, 8) + (3 if lines <= 8 else 4.5)
+    ax.set(xlim=(0, 1), ylim=(bottom, -1.2))
+    size = 11 if lines <= 8 else 8.5
+    places = (0.09, 0.30, 0.53, 0.76, 0.99)
+    for place, head in zip(places, ("tile", "largest", "rescale", "sum\nbefore", "sum\nafter"), strict=True):
+        ax.text(place, 0, head, ha="right", va="baseline", fontsize=size, weight="bold", linespacing=1.05)
+    before = "none"
+    for i in range(step + 1):
+        largest, rescale, total = _carried(scores, key_block, i)
+        colour = ink_of(VERMILLION) if i == step else "black"
+        factor = "none" if rescale is None else f"{rescale:.3f}"
+        for place, text in zip(places, (f"{i}", f"{largest:.2f}", factor, before, f"{total:.3f}"), strict=True):
+            ax.text(place, i + 1, text, ha="right", fontsize=size, color=colour)
+        before = f"{total:.3f}"
+    rule = "sum after = sum before · rescale\n                + the tile's own exponentials"
+    ax.text(0.02, bottom, rule, ha="left", va="bottom", fontsize=10)
 
 
 def _tiles(ax: Axes, L: int, S: int, query_block: int, key_block: int) -> dict[str, int]:
@@ -92,14 +104,16 @@ def _tiles(ax: Axes, L: int, S: int, query_block: int, key_block: int) -> dict[s
     return counts
 
 
-def _carried(scores: np.ndarray, key_block: int, step: int) -> tuple[float, float, float]:
-    """After this step: the largest score, the factor of this step, and the sum."""
-    largest, total, rescale = -np.inf, 0.0, 0.0
+def _carried(scores: np.ndarray, key_block: int, step: int) -> tuple[float, float | None, float]:
+    """After this step: the largest score, the factor of this step (None at the first one), and the sum."""
+    largest, total, rescale = -np.inf, 0.0, None
     for i in range(step + 1):
         tile = scores[i * key_block : (i + 1) * key_block]
         now = max(largest, tile.max())
-        rescale = float(np.exp(largest - now))
-        total = total * rescale + float(np.exp(tile - now).sum())
+        if i:
+            rescale = float(np.exp(largest - now))
+            total *= rescale
+        total += float(np.exp(tile - now).sum())
         largest = now
     return largest, rescale, total
 
@@ -112,5 +126,7 @@ def _frame(ax: Axes, scores: np.ndarray, key_block: int, step: int) -> None:
     ax.axhline(largest, color=VERMILLION, lw=1.6)
     top = scores.max()
     ax.set_ylim(min(0, scores.min()) * 1.15, top * 1.25)
-    ax.set_title(f"tile {step}\nlargest {largest:.2f}\nrescale {rescale:.3f}\nsum {total:.3f}", fontsize=11, loc="left")
+    factor = "nothing to rescale" if rescale is None else f"rescale {rescale:.3f}"
+    ax.set_title(f"tile {step}\nlargest {largest:.2f}\n{factor}\nsum {total:.3f}", fontsize=11, loc="left")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     ax.set(xlabel="key", ylabel="score")

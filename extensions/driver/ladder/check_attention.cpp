@@ -115,10 +115,11 @@ class Problem {
 
  private:
   // How a learner's kernel would weight the values of one query: scores [S], -infinity where not seen, to weights
-  // that need not sum to 1. `sum` divides.
+  // that need not sum to 1. `sum` divides. The values are those of the query's own key/value head, or of another.
   struct Weights {
     std::vector<double> of_key;
     double sum = 0;
+    int values_batch = -1, values_head = -1;
   };
   using Rule = Weights (Problem::*)(int b, int h, int l) const;
 
@@ -270,6 +271,24 @@ class Problem {
     std::fill(s.begin(), s.begin() + (end - 1) / SPAN * SPAN, -INFINITY);
     return softmax(s);
   }
+  // The queries come scaled, and the scores are scaled once more; an additive mask is not.
+  Weights scale_twice(int b, int h, int l) const {
+    std::vector<double> s = scores(b, h, l, visible(l));
+    for (int j = 0; j < size_.keys; j++) {
+      const size_t i = b * mask_.batch + h * mask_.head + l * mask_.query + j;
+      const double added = case_.mask == Mask::additive && !std::isinf(s[j]) ? added_[i] : 0;
+      s[j] = (s[j] - added) * scale_ + added;
+    }
+    return softmax(s);
+  }
+  // The last block's result is stored as the first one's, and so on: right for another key/value head.
+  Weights blocks_reversed(int b, int h, int l) const {
+    const int H_kv = size_.kv_heads, G = size_.heads / H_kv;
+    const int other = size_.batch * H_kv - 1 - (b * H_kv + h / G);
+    Weights w = right(other / H_kv, other % H_kv * G + h % G, l);
+    w.values_batch = other / H_kv, w.values_head = other % H_kv;
+    return w;
+  }
   Weights not_divided(int b, int h, int l) const {
     Weights w = right(b, h, l);
     w.sum = 1;
@@ -286,10 +305,12 @@ class Problem {
           const Weights w = (this->*rule)(b, h, l);
           double off = 0;
           scores(b, h, l, S, &off);
+          const int values_batch = w.values_batch < 0 ? b : w.values_batch;
+          const int values_head = w.values_head < 0 ? kv_head(h) : w.values_head;
           for (int d = 0; d < D; d++) {
             double value = 0, magnitude = 0;
             for (int s = 0; s < S; s++) {
-              const double part = w.sum > 0 && w.of_key[s] > 0 ? w.of_key[s] / w.sum * at(v_, b, kv_head(h), s, d) : 0;
+              const double part = w.sum > 0 && w.of_key[s] > 0 ? w.of_key[s] / w.sum * at(v_, values_batch, values_head, s, d) : 0;
               value += part, magnitude += std::fabs(part);
             }
             out.push_back(value);
@@ -311,8 +332,10 @@ class Problem {
         {"not_carried", &Problem::last_tile_alone}, {"own_largest", &Problem::own_largest},
         {"one_too_few", &Problem::one_too_few}, {"one_too_many", &Problem::one_too_many},
         {"one_too_many", &Problem::one_too_many_in_block},
-        {"no_mask", &Problem::all_seen}, {"no_mask", &Problem::all_of_block}, {"top_left", &Problem::top_left}, {"first_span", &Problem::first_span},
+        {"no_mask", &Problem::all_seen}, {"no_mask", &Problem::all_of_block}, {"top_left", &Problem::top_left},
+        {"first_span", &Problem::first_span},
         {"last_span", &Problem::last_span}, {"not_divided", &Problem::not_divided},
+        {"scale_twice", &Problem::scale_twice}, {"wrong_head", &Problem::blocks_reversed},
     };
     for (const auto& [name, rule] : known) {
       std::vector<double> by_mistake, tolerance;
@@ -424,6 +447,7 @@ void memory(Check& check, bool shares) {
     check.begin("workers");
     check.share({{1, 4, 2, 100, 120, 64}, Mask::causal}, 11);
     check.share({{1, 3, 1, 1, 2300, 32}}, 11);
+    check.share({{2, 4, 2, 1, 1100, 32}}, 11);
     check.share({{1, 6, 2, 1, 1700, 32}, Mask::additive, Scores::rising}, 11);
   }
   check.begin("any");

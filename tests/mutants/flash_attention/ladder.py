@@ -26,6 +26,7 @@ native_mutant(TILED, "past_keys", (LOAD, "walk.load_tile(first, KEYS)"))
 native_mutant(TILED, "one_too_many", (SEEN, SEEN.replace("- first", "- first + 1")))
 native_mutant(TILED, "one_too_few", (SEEN, SEEN.replace("- first", "- first - 1")))
 native_mutant(TILED, "no_mask", (SEEN, "const int seen = tile.count;"))
+native_mutant(TILED, "scale_twice", (SCORE, SCORE + "\n    scores[i] *= row.p.scale;"))
 native_mutant(TILED, "endless", (LOOP, LOOP.replace("first += KEYS", "")))
 native_mutant(TILED, None, (SCORE, SCORE.replace("row.width", "row.width - 1")), name="a feature short")
 native_mutant(TILED, None, (UPDATE, "row.largest = largest"), name="does not compile")
@@ -56,6 +57,7 @@ native_mutant(VECTORS, "no_rescale", (VECTOR_WEIGHTED, "Floats weighted = load(r
 native_mutant(VECTORS, "not_carried", (VECTOR_SUM, "row.sum = sum_lanes(sum);"), (VECTOR_WEIGHTED, "Floats weighted = {};"), (VECTOR_LARGEST, "const float largest = max_lanes(most);"))
 native_mutant(VECTORS, "own_largest", (VECTOR_LARGEST, "const float largest = max_lanes(most);"), ("rescale = exp(row.largest - largest);", "rescale = 1;"))
 native_mutant(VECTORS, "nothing_seen", (VECTOR_GUARD, ""))
+native_mutant(VECTORS, "scale_twice", ("scores[i] = sum_lanes(sum);", "scores[i] = sum_lanes(sum) * row.p.scale;"))
 native_mutant(VECTORS, "endless", (KEY_LOOP, "for (int i = 0; i < seen;) {"))
 native_mutant(VECTORS, None, ("scores[i] = sum_lanes(sum);", "scores[i] = sum[0];"), name="one lane")
 native_mutant(VECTORS, None, ("const float largest = std::max(row.largest, max_lanes(most));", "const float largest = std::max(row.largest, most[0]);"), name="largest of one lane, sums overflow")
@@ -80,6 +82,7 @@ SPANS = "for (int begin = 0; begin < end; begin += SPAN) {"
 RUN = "run_span(p, block, mine, begin, std::min(begin + SPAN, end), mine.part);\n      merge(mine.total, mine.part, block.rows, p.width);"
 TASKS = "parallel.for_each(blocks.count * span_count, one_span);"
 ONE_SPAN = "const Scratch mine = scratch_of(worker);\n    load_queries(p, block, mine.query);\n    const int begin"
+MERGED, MERGE_PART = "const Block block = blocks[index];", "part_at(index * span_count + span)"
 PART = "run_span(p, block, mine, begin, std::min(begin + SPAN, end), part_at(index));"
 
 native_mutant(THREADS, "shared_scratch", (MINE, MINE.replace("scratch_of(worker)", "scratch_of(0)")))
@@ -87,6 +90,8 @@ native_mutant(THREADS, "shared_scratch", (ONE_SPAN, ONE_SPAN.replace("scratch_of
 native_mutant(THREADS, "first_span", (SPANS, "for (int begin = 0; begin < std::min(SPAN, end); begin += SPAN) {"))
 native_mutant(THREADS, "last_span", (RUN, "run_span(p, block, mine, begin, std::min(begin + SPAN, end), mine.total);"))
 native_mutant(THREADS, "not_started", (MINE, MINE.replace("mine.total.reset(block.rows, p.width);", "")))
+native_mutant(THREADS, "wrong_head", (MERGED, "const Block block = blocks[blocks.count - 1 - index];"))
+native_mutant(THREADS, None, (MERGE_PART, "part_at(span * blocks.count + index)"), name="parts by span and then by block")
 native_mutant(THREADS, "unshared", (TASKS, "for (int task = 0; task < blocks.count * span_count; task++) one_span(task, 0);"))
 native_mutant(THREADS, "endless", (SPANS, "for (int begin = 0; begin < end;) {"))
 native_mutant(THREADS, "parts_missing", (PART, PART.replace("part_at(index)", "part_at(0)")), name="one place for all parts")

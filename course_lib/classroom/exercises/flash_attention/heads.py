@@ -114,7 +114,8 @@ def _(answer, t):
     allowed = mx.array(t.rng.random((2, 1, 20, 70)) < 0.7) | (mx.arange(70) == 0)
     check_heads(answer, t, 2, 4, 2, 20, 70, mask=t.watch("mask", allowed))
     check_heads(answer, t, 2, 4, 2, 20, 70, mask=t.watch("mask", allowed[0, 0]))
-    check_heads(answer, t, 2, 4, 2, 20, 70, mask=t.watch("mask", mx.where(allowed[0, 0], t.normal("added", 20, 70, scale=2), 0.0)))
+    for hidden in (0.0, -mx.inf):
+        check_heads(answer, t, 2, 4, 2, 20, 70, mask=t.watch("mask", mx.where(allowed[0, 0], t.normal("added", 20, 70, scale=2), hidden)))
 
 
 @flash_attention.case("a query that sees nothing gives zeros")

@@ -25,6 +25,7 @@ SHARED = {
 ANY = {"any": "24 problems of random sizes"}
 RACES = {"races": "no two workers touch the same memory"}
 
+SCALED_TWICE = "The scale is applied twice: `row.query` is scaled already, when its block is loaded. A score is the dot product alone."
 SOFTMAX = {
     "no_rescale": (
         "What was carried is not corrected when a larger score comes: both `row.sum` and `row.weighted` are multiplied by "
@@ -53,6 +54,7 @@ tiled = Rung(
         "one_too_few": "A query does not see its own key. Row r sees keys 0 to walk.visible(r) - 1, so `walk.visible(r) - first` of this tile.",
         "no_mask": "The causal mask does not show: each row sees only `walk.visible(r)` keys.",
         "past_keys": "More keys are loaded than there are: the last tile may be shorter than KEYS.",
+        "scale_twice": SCALED_TWICE,
     },
     findings={("read", "k"): "past_keys", ("read", "v"): "past_keys"},
     output="out",
@@ -65,7 +67,7 @@ vectors = Rung(
     source="attention_vectors.cpp",
     parts=("scores", "softmax", "values"),
     cases={**CASES, **ANY},
-    mistakes=SOFTMAX,
+    mistakes={**SOFTMAX, "scale_twice": SCALED_TWICE},
     output="out",
 )
 
@@ -87,6 +89,10 @@ threads = Rung(
         "parts_missing": (
             "A part is merged that was never computed. There are blocks.count * span_count tasks; what task `index` finds is in "
             "`part_at(index)`, and span s of block b has index b * span_count + s."
+        ),
+        "wrong_head": (
+            "Heads get each other's results. The parts at index * span_count + span are those of `blocks[index]`, forwards: only `whole_block` "
+            "takes the blocks from the last to the first."
         ),
         "unshared": "There are fewer tasks than workers, so that some have nothing to do: with one block of queries the spans are the tasks, blocks.count * span_count of them.",
         "endless": "A loop's counter does not move: the next span begins SPAN keys later.",
