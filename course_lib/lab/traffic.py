@@ -4,6 +4,7 @@ Both take the `traffic` of a checked run (course_lib.kernels.metal). The counts 
 pictures are the same on every machine.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .plots import bars
-from .style import BLUE, VERMILLION, axes_or_new
+from .style import BLUE, ORANGE, VERMILLION, axes_or_new
 
 LINE_BYTES = 128  # of a GPU's cache
 MOST_ROWS = 256  # of threads in a picture: with more, a row is thinner than what can be seen
@@ -42,9 +43,22 @@ def traffic_bars(
     return bars(moved, quantity="bytes moved", unit="bytes", title=title, ax=ax)
 
 
+def cache_lines(offsets: Sequence[int], nbytes: int) -> int:
+    """How many cache lines one access of a SIMD-group touches.
+
+    Args:
+        offsets: where each lane reads or writes, in bytes from the buffer's begin, which lies at a line's.
+        nbytes: that each lane reads or writes there.
+    """
+    lines = set()
+    for offset in offsets:
+        lines.update(range(offset // LINE_BYTES, (offset + nbytes - 1) // LINE_BYTES + 1))
+    return len(lines)
+
+
 def touch_picture(
-    traffic, buffer: str, *, element_bytes: int = 4, line: int | None = None, title: str | None = None,
-    ax: Axes | None = None,
+    traffic, buffer: str, *, element_bytes: int = 4, line: int | None = None, moment: int | None = None,
+    title: str | None = None, ax: Axes | None = None,
 ) -> Figure:  # fmt: skip
     """Which thread touches which element of a buffer: a row a thread, a column an element.
 
@@ -56,6 +70,7 @@ def touch_picture(
         buffer: its name.
         element_bytes: of what it holds.
         line: only the touches of this line of the source.
+        moment: shows each thread's touch of this number, from 0, in another colour: what lanes do in step.
         title: what to see.
         ax: axes to draw into; None makes a figure.
 
@@ -79,6 +94,12 @@ def touch_picture(
             starts = [t.offset / element_bytes for _, t in chosen]
             widths = [t.nbytes / element_bytes for _, t in chosen]
             ax.barh([row for row, _ in chosen], widths, left=starts, height=0.9, color=colour, linewidth=0, label=name)
+    if moment is not None:
+        times = Counter()
+        for row, t in zip(rows, touches, strict=True):
+            if times[row] == moment:
+                ax.barh(row, t.nbytes / element_bytes, left=t.offset / element_bytes, height=0.9, color=ORANGE, linewidth=0)
+            times[row] += 1
     for border in np.arange(0, last + LINE_BYTES / element_bytes, LINE_BYTES / element_bytes):
         ax.axvline(border, color="#999999", lw=0.8, zorder=0)
     ax.set_xlim(0, max(last, LINE_BYTES / element_bytes))

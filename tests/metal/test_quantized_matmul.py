@@ -10,6 +10,7 @@ from course_lib import kernels
 from course_lib.classroom.exercises.quantization_gpu.problems import EPSILON, problem, random_matrix, random_tokens, tolerance
 from course_lib.kernels.build import built
 from course_lib.kernels.metal import kernels_in
+from course_lib.kernels.metal_mlx import MlxQuantizedMatmul
 from course_lib.kernels.metal_quantized_matmul import BITS, DTYPES, GROUP_SIZES, KERNELS, RUNGS, MetalQuantizedMatmul
 from course_lib.paths import EXTENSIONS
 
@@ -123,3 +124,12 @@ def test_what_the_check_asks_has_the_answer_of_mlx():
     w, x = random_matrix(9, 192, 64, 8, mx.bfloat16), random_tokens(3, 192, mx.bfloat16)
     made = problem("rows", x, w)
     assert np.allclose(made.wanted, by_mlx(x, w), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel, M, N", [("affine_qmv", 3, 37), ("affine_qmm_t", 37, 40), ("affine_qmm_t", 5, 64)])
+def test_mlxs_own_kernels_run_as_mlx_launches_them(kernel, M, N):
+    w, x = random_matrix(N, 320, 32, 4, mx.float16), random_tokens(M, 320, mx.float16)
+    (seen,) = MlxQuantizedMatmul(kernel).inspect(*arguments(x, w))
+    assert not seen.findings, "\n".join(map(str, seen.findings))
+    assert (np.abs(wide(seen.outputs[0]) - by_mlx(x, w)) <= allowed(x, w)).all()
+    assert seen.traffic.buffers["w"].distinct_bytes_read == w.words.nbytes

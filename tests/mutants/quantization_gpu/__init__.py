@@ -1,3 +1,3 @@
 """Wrong and right answers to the exercises of notebook 03."""
 
-from . import ladder  # noqa: F401
+from . import ladder, reasoning  # noqa: F401
