@@ -211,6 +211,10 @@ class Engine:
         """Bytes of the cache that requests use. Returns to 0 when all have ended."""
         return self._cache.nbytes_used
 
+    def blocks_of(self, request: Request) -> list[int]:
+        """Numbers of the paged cache's blocks that hold a request's tokens; none for another cache."""
+        return self._cache.blocks_of(request) if self.config.block_size else []
+
     def step(self) -> list[RequestOutput]:
         """Run the model once. Returns what came of it: an output for each request that got a token.
 

@@ -83,6 +83,11 @@ class PagedCache:
         shared = mx.array(layout.positions), mx.array(new), parts, reads
         return layout.step([PagedLayer(layer, *shared) for layer in self._layers])
 
+    def blocks_of(self, request: Request) -> list[int]:
+        """Numbers of the blocks that hold a request's tokens, in their order."""
+        table = self._tables.get(request.id)
+        return list(table.blocks) if table else []
+
     @property
     def nbytes(self) -> int:
         """Bytes of the pool."""
