@@ -7,7 +7,7 @@ from course_lib.engine.config import EngineConfig
 from course_lib.engine.paged_cache import PagedCache
 from course_lib.engine.row_cache import RowCache
 from course_lib.llm.model import Model
-from course_lib.techniques.batched_kv_cache import BatchedKVCache
+from course_lib.llm.room import RoomBatchedKVCache
 from course_lib.techniques.paged_kv import BlockManager, PagedKVCache
 
 DEFAULT_POOL = 2**29
@@ -73,7 +73,7 @@ def make_cache(
     if config.block_size is None:
         # With a budget a row's room is reserved whole; without one it grows as it must.
         step = config.max_model_len if config.kv_cache_memory_bytes else 256
-        make_layer = make_layer or (lambda: BatchedKVCache(config.max_num_seqs, step))
+        make_layer = make_layer or (lambda: RoomBatchedKVCache(config.max_num_seqs, step))
         return RowCache(make_layer, shape.num_hidden_layers)
     blocks, size = num_blocks(config, model), config.block_size
     layers = [

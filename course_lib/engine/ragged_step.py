@@ -13,6 +13,7 @@ from typing import Protocol
 
 import mlx.core as mx
 
+from course_lib.llm.room import Placement
 from course_lib.techniques.batched_kv_cache import length_mask
 
 
@@ -89,6 +90,22 @@ class RaggedLayer:
             self._cache.append(segment.row, *new)
         held = [self._cache.fetch(segment.row, segment.rows) for segment in self._segments]
         return attend_by_segment(queries, self._segments, held, scale=scale, attention=attention)
+
+    # A fused step writes into the rows itself (`course_lib.llm.room`), where the rows' cache lends them.
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("room", "filled"):
+            return getattr(self._cache, name)
+        raise AttributeError(name)
+
+    def placement(self, B: int, L: int) -> Placement:
+        """Where the step's T = B tokens go."""
+        assert L == 1, "each token is a row"
+        places = []
+        for segment in self._segments:
+            start, stop = segment.tokens.start, segment.tokens.stop
+            places.append((start, segment.row, segment.rows, (stop - start) // segment.rows))
+        return Placement(tuple(places), tuple(self._cache.lengths))
 
 
 def attend_by_segment(

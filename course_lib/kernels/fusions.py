@@ -1,8 +1,10 @@
-"""Steps of a layer as one native operation each, instead of one for each part.
+"""Larger steps as one native operation each, instead of one for each part.
 
 While a token is decoded most operations run for some microseconds, which is what MLX takes to start
-one. So what stands between two layers' attention is done in three calls instead of a dozen. They run the
-same kernels one after the other: the numbers are the same to the last bit, which is tested.
+one. So all layers are one call, where the parts are the native ones and the cache lends its memory
+(`course_lib.llm.room`); else what stands between two layers' attention is three calls instead of a
+dozen. All run the same kernels one after the other: the numbers are the same to the last bit, which is
+tested.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from types import ModuleType
 import mlx.core as mx
 
 from course_lib.llm.parts import Fusion
-from course_lib.llm.weights import QuantizedWeight, Weight
+from course_lib.llm.weights import BlockWeights, QuantizedWeight, Weight
 
 
 def native_fusions(ext: ModuleType, packed: Callable[[Weight], tuple | None]) -> tuple[Fusion, ...]:
@@ -51,10 +53,57 @@ def native_fusions(ext: ModuleType, packed: Callable[[Weight], tuple | None]) ->
             return None
         return lambda h: ext.feed_forward(wide(h), w.post_attention_layernorm, eps, *map(packed, mlp))
 
+    def layers(model):
+        blocks = [block.weights for block in model.blocks]
+        if not all(_decodes(weights) for weights in blocks):
+            return None
+        decoder = native_decoder(ext, packed, model)
+        config = model.config
+
+        def fused(h, cache):
+            if not cache or h.dtype != mx.float32 or not all(hasattr(layer, "room") for layer in cache):
+                return type(model).layers(model, h, cache)
+            placement = cache[0].placement(*h.shape[:2])
+            rooms = [layer.room(placement, config.num_key_value_heads, config.head_dim) for layer in cache]
+            keys, values = zip(*rooms, strict=True)
+            h, *held = ext.decode(decoder, h, keys, values, placement.segments, placement.lengths)
+            for layer, k, v in zip(cache, held[: len(cache)], held[len(cache) :], strict=True):
+                layer.filled(placement, k, v)
+            return h
+
+        return fused
+
     return (
+        Fusion("layers", frozenset({"rms_norm", "linear", "rope", "attention", "swiglu"}), layers),
         Fusion("project", frozenset({"rms_norm", "linear", "rope"}), project),
         Fusion("output", frozenset({"linear"}), output),
         Fusion("feed_forward", frozenset({"rms_norm", "linear", "swiglu"}), feed_forward),
+    )
+
+
+def _linears(w: BlockWeights) -> tuple[Weight, ...]:
+    return w.q_proj, w.k_proj, w.v_proj, w.o_proj, w.gate_proj, w.up_proj, w.down_proj
+
+
+def _decodes(w: BlockWeights) -> bool:
+    return all(map(fits, _linears(w))) and w.input_layernorm.dtype == mx.float32
+
+
+def native_decoder(ext: ModuleType, packed: Callable[[Weight], tuple | None], model):
+    """The model's layers as `ext.decode` takes them. Arguments as for `native_fusions`."""
+    config, rope = model.config, model.blocks[0].rope
+    pairs = range(config.head_dim // 2)
+    if rope["base"] is None:
+        speeds = [rope["scale"] / period for period in rope["freqs"].tolist()]
+    else:
+        speeds = [rope["scale"] * float(rope["base"]) ** (-2 * i / config.head_dim) for i in pairs]
+    layers = []
+    for w in (block.weights for block in model.blocks):
+        linears = [(packed(weight), weight.bias) for weight in _linears(w)]
+        layers.append((w.input_layernorm, w.post_attention_layernorm, w.q_norm, w.k_norm, linears))
+    shape = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    return ext.Decoder(
+        *shape, config.rms_norm_eps, model.blocks[0].scale, rope["traditional"], speeds, layers
     )
 
 

@@ -31,6 +31,8 @@ def cpu_parts():
 def _parts(ext):
     from course_lib.kernels.fusions import fits, native_fusions
     from course_lib.llm.parts import Parts, mlx_attention, mlx_linear, mlx_rms_norm, mlx_rope, mlx_swiglu
+    from course_lib.llm.room import RoomKVCache
+
     # What a weight looks like to the kernel, its scales narrowed once; None where the kernel does not take it.
     known = WeakKeyDictionary()
 
@@ -78,5 +80,5 @@ def _parts(ext):
 
     return replace(
         Parts(), linear=linear, attention=attention, rms_norm=rms_norm, rope=rope, swiglu=swiglu,
-        fusions=native_fusions(ext, packed),
+        cache=RoomKVCache, fusions=native_fusions(ext, packed),
     )  # fmt: skip

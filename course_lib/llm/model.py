@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from course_lib.llm.config import ModelConfig
-from course_lib.llm.parts import Cache, Mask, Parts
+from course_lib.llm.parts import Cache, Fusion, Mask, Parts
 from course_lib.llm.rope import rope_options
 from course_lib.llm.weights import BlockWeights, ModelWeights, Weight
 
@@ -26,7 +26,8 @@ class Block:
     """One layer: attention, then the MLP, each on a normalised copy of the residual stream.
 
     The work is in four steps, each a method: `project`, `attend`, `output`, `feed_forward`. A
-    `parts.Fusion` stands in for one of them, or for `forward`, which is all four.
+    `parts.Fusion` stands in for one of them, or for `forward`, which is all four; or for `Model.layers`,
+    which is all blocks.
     """
 
     def __init__(self, config: ModelConfig, weights: BlockWeights, parts: Parts, rope: dict) -> None:
@@ -35,10 +36,7 @@ class Block:
         self.parts = parts
         self.rope = rope  # keyword arguments of the rope part, besides the offset
         self.scale = config.head_dim**-0.5
-        for fusion in parts.fusions:
-            assert hasattr(Block, fusion.step), fusion.step
-            if fused := fusion.build(self):
-                setattr(self, fusion.step, fused)
+        _put_in(parts.fusions, self)
 
     def forward(self, x: mx.array, mask: Mask, cache: Cache | None) -> mx.array:
         """x [B, L, E] -> [B, L, E]; the cache, if any, takes up the L new tokens."""
@@ -90,6 +88,13 @@ class Block:
         return h + parts.linear(x, w.down_proj)
 
 
+def _put_in(fusions: Sequence[Fusion], whole: "Block | Model") -> None:
+    """Fused steps in place of the methods that they stand in for."""
+    for fusion in fusions:
+        if hasattr(type(whole), fusion.step) and (fused := fusion.build(whole)):
+            setattr(whole, fusion.step, fused)
+
+
 class Model:
     """The transformer. Make one with `load` or `random_model`.
 
@@ -111,6 +116,7 @@ class Model:
         self.blocks = [Block(config, block, parts, rope) for block in weights.blocks]
         self.norm = weights.norm
         self.lm_head: Weight = weights.lm_head or weights.embed_tokens
+        _put_in(parts.fusions, self)
 
     def make_cache(self) -> list[Cache] | None:
         """A new, empty cache for one batch, one a layer; None for a model without a cache."""
@@ -145,15 +151,19 @@ class Model:
             ValueError: tokens, cache, positions or rows of a wrong shape.
         """
         self._check(tokens, cache)
-        L = tokens.shape[1]
         h = self.embed_tokens.rows(tokens)  # [B, L, E]
-        mask = attention_mask(cache[0] if cache else None, L)
-        for block, layer_cache in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
-            h = block.forward(h, mask, layer_cache)
+        h = self.layers(h, cache)
         h = _take_rows(h, rows)
         h = _take_positions(h, positions)  # [B, P, E]
         h = self.parts.rms_norm(h, self.norm, self.config.rms_norm_eps)
         return self.parts.linear(h, self.lm_head)
+
+    def layers(self, h: mx.array, cache: list[Cache] | None) -> mx.array:
+        """All blocks, one after the other: h [B, L, E] -> [B, L, E]; the cache takes up the L new tokens."""
+        mask = attention_mask(cache[0] if cache else None, h.shape[1])
+        for block, layer_cache in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
+            h = block.forward(h, mask, layer_cache)
+        return h
 
     def _check(self, tokens: mx.array, cache: list[Cache] | None) -> None:
         if tokens.ndim != 2 or 0 in tokens.shape or not mx.issubdtype(tokens.dtype, mx.integer):

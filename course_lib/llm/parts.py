@@ -92,7 +92,8 @@ class Cache(Protocol):
     May also have `make_mask(L)`, which returns the mask for L new tokens; and `attend(queries, keys,
     values, *, scale, attention)`, which takes up the new keys and values and returns the attention of
     the new queries [B, H, L, D]. It is called instead of `update_and_fetch` and the attention part
-    (which it gets as `attention`), by caches whose rows need more than one call of it.
+    (which it gets as `attention`), by caches whose rows need more than one call of it. A cache that a
+    fused step may write into has the methods of `room.LendsRoom`, too.
     """
 
     offset: int | mx.array  # position of the next token; one a row [B] where rows differ
@@ -146,12 +147,12 @@ class Fusion:
     """Neighbouring parts done in one call, where every part it covers is the one it was made for.
 
     Attributes:
-        step: the method of `model.Block` it stands in for: "project", "attend", "output",
-            "feed_forward", or "forward" for the whole block.
+        step: the method it stands in for. Of `model.Block`: "project", "attend", "output",
+            "feed_forward", or "forward" for the whole block. Of `model.Model`: "layers" for all blocks.
         covers: names of the parts whose work it does. A model in which one of them was replaced
             runs that step unfused.
-        build: given the block (its config and weights), returns a callable with the signature of
-            the block's method, or None where it cannot serve this block.
+        build: given the block or the model, returns a callable with the signature of the method, or
+            None where it cannot serve it.
     """
 
     step: str

@@ -26,6 +26,7 @@ struct Mask {
   Kind kind = none;
   const void* data = nullptr;  // bytes, not 0: may attend; or floats, added
   ptrdiff_t batch = 0, head = 0, query = 0, key = 0;
+  const int32_t* lengths = nullptr;  // [batch]: keys of each row, at most size.keys; null: all rows have all
 };
 
 struct AttentionSize {
@@ -47,7 +48,8 @@ size_t attention_scratch(const AttentionSize& size, int workers);
 //   out      [B, H, L, D]
 //   scratch  attention_scratch(size, parallel.workers()) floats
 //
-// A causal mask is aligned to the end: query l sees keys 0 to S - L + l. It needs L <= S.
+// A causal mask is aligned to the end: query l sees keys 0 to S - L + l. It needs L <= S. Where rows have lengths of
+// their own, S is the row's.
 // A query that may attend to no key at all gets zeros.
 //
 // Each query's result is computed in the same order of operations whatever L is, however many keys

@@ -10,9 +10,10 @@ namespace course {
 
 constexpr float MINUS_INFINITY = -__builtin_inff();
 
-// Keys that query `query` may attend to under a causal mask, or all: 0 to visible_keys() - 1.
-inline int visible_keys(const Mask& mask, const AttentionSize& size, int query) {
-  return mask.kind == Mask::causal ? size.keys - size.queries + query + 1 : size.keys;
+// Keys that query `query` of row `batch` may attend to under a causal mask, or all: 0 to visible_keys() - 1.
+inline int visible_keys(const Mask& mask, const AttentionSize& size, int batch, int query) {
+  const int keys = mask.lengths == nullptr ? size.keys : mask.lengths[batch];
+  return mask.kind == Mask::causal ? keys - size.queries + query + 1 : keys;
 }
 
 // Adds a boolean or additive mask to the scores of one query with keys `first` to `first + count - 1`.

@@ -14,7 +14,7 @@ void attention_naive(const Heads& q, const Heads& k, const Heads& v, const Heads
       const float* values = v.data + b * v.batch + h / queries_per_kv * v.head;
       for (int l = 0; l < size.queries; l++) {
         const float* query = q.data + b * q.batch + h * q.head + l * q.token;
-        const int visible = visible_keys(mask, size, l);
+        const int visible = visible_keys(mask, size, b, l);
         for (int s = 0; s < visible; s++) {
           float score = 0;
           for (int d = 0; d < size.head_dim; d++) {

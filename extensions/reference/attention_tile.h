@@ -71,7 +71,9 @@ struct Problem {
     return block.kv_head * group + (block.first + row) % group;
   }
   // Keys that any row up to `row` may see under the causal mask.
-  int visible(const Block& block, int row) const { return visible_keys(mask, size, query_of(block, row)); }
+  int visible(const Block& block, int row) const {
+    return visible_keys(mask, size, block.batch, query_of(block, row));
+  }
 };
 
 // scores to exp(scores - largest), the carried sums with them. Returns the factor that rescales what

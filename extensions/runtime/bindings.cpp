@@ -1,11 +1,13 @@
 // The operations as Python functions. course_lib.kernels gives them their names and documentation.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include "decoder.h"
 #include "ladder.h"
 #include "operations.h"
 #include "thread_pool.h"
@@ -25,6 +27,12 @@ NB_MODULE(_ext, m) {
         "base"_a, "scale"_a, "offset"_a, "stream"_a = nb::none());
   m.def("add_matmul", &course::add_matmul, "residual"_a, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("feed_forward", &course::feed_forward, "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a,
+        "stream"_a = nb::none());
+  nb::class_<course::Decoder>(m, "Decoder")
+      .def(nb::init<int, int, int, float, float, bool, std::vector<double>,
+                    const std::vector<course::Decoder::LayerArrays>&>(),
+           "heads"_a, "kv_heads"_a, "head_dim"_a, "eps"_a, "scale"_a, "traditional"_a, "speeds"_a, "layers"_a);
+  m.def("decode", &course::decode, "decoder"_a, "h"_a, "keys"_a, "values"_a, "segments"_a, "lengths"_a,
         "stream"_a = nb::none());
   nb::class_<course::LoadedQuantizedMatmul>(m, "LoadedQuantizedMatmul")
       .def(nb::init<const std::string&, const std::string&>(), "library"_a, "rung"_a);
