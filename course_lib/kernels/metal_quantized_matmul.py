@@ -13,10 +13,14 @@ from course_lib.kernels.metal import Inspection, MetalKernel, load_metal
 from course_lib.paths import EXTENSIONS
 
 LANES = 32
-SIMDGROUPS = {"simd_sum": 4, "rows": 2}  # of a threadgroup; they share nothing
-ROWS = 4  # that a SIMD-group of "rows" computes
+SIMDGROUPS = {"simd_sum": 4, "rows": 2, "few_tokens": 2}  # of a threadgroup; they share nothing
+ROWS = 4  # that a SIMD-group of "rows" and "few_tokens" computes
+TOKENS = 4  # of "few_tokens"
 TILE, TILE_THREADS = 32, 128  # of "tiles": rows and tokens of a threadgroup, and its threads
-KERNELS = {"one_thread": "qmv_one_thread", "simd_sum": "qmv_simd_sum", "rows": "qmv_rows", "tiles": "qmm_tiles"}
+KERNELS = {
+    "one_thread": "qmv_one_thread", "simd_sum": "qmv_simd_sum", "rows": "qmv_rows", "tiles": "qmm_tiles",
+    "few_tokens": "qmv_few_tokens",
+}  # fmt: skip
 RUNGS = tuple(KERNELS)
 DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 GROUP_SIZES, BITS = (32, 64, 128), (4, 8)
@@ -29,7 +33,7 @@ class MetalQuantizedMatmul:
     On an Apple GPU it runs there, elsewhere in the emulator (course_lib/kernels/metal/README.md).
 
     Attributes:
-        rung: "one_thread", "simd_sum", "rows" or "tiles": how it is launched.
+        rung: "one_thread", "simd_sum", "rows", "tiles" or "few_tokens": how it is launched.
         path: the .metal file; None for the reference's.
         device: "emulator" for the CPU on every machine; None to go by the stream.
     """
@@ -101,9 +105,10 @@ class MetalQuantizedMatmul:
         elif self.rung == "tiles":
             grid, threadgroup = (TILE_THREADS * -(-N // TILE), -(-M // TILE), 1), (TILE_THREADS, 1, 1)
         else:
-            each = ROWS if self.rung == "rows" else 1
-            grid, threadgroup = (LANES, -(-N // each), M), (LANES, SIMDGROUPS[self.rung], 1)
-        sizes = [M, N, K] if self.rung == "tiles" else [N, K]
+            rows = 1 if self.rung == "simd_sum" else ROWS
+            tokens = TOKENS if self.rung == "few_tokens" else 1
+            grid, threadgroup = (LANES, -(-N // rows), -(-M // tokens)), (LANES, SIMDGROUPS[self.rung], 1)
+        sizes = [M, N, K] if self.rung in ("tiles", "few_tokens") else [N, K]
         return {
             "inputs": [x, w, scales, biases, *sizes], "grid": tuple(max(1, n) for n in grid), "threadgroup": threadgroup,
             "template": [("T", x.dtype), ("GROUP", group_size), ("BITS", bits)],

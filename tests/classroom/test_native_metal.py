@@ -16,7 +16,7 @@ from course_lib.kernels.toolchain import find_compiler
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 
 LADDER = get_ladder("quantized_matmul.metal")
-SIMD_SUM, ROWS, TILES = LADDER.rungs
+SIMD_SUM, ROWS, TILES, _ = LADDER.rungs
 NAME = "quantized_matmul.metal"
 
 

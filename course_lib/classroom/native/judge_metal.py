@@ -45,7 +45,7 @@ def judge_metal(ladder: MetalLadder, rung: Rung, text: str | None) -> Verdict:
         return Verdict(rung, State.UNTOUCHED, ())
     problems = {case: ladder.problems(rung.name, case) for case in rung.cases}
     results, note = [], ""
-    with progress(f"checking {rung.id}", total=1, unit=""):
+    with progress(f"checking {rung.id}", total=len(rung.cases), unit="cases") as bar:
         try:
             kernel = ladder.load(metal_file(rung, text), rung.name)
             note = _compile(kernel, problems.values())
@@ -55,6 +55,7 @@ def judge_metal(ladder: MetalLadder, rung: Rung, text: str | None) -> Verdict:
             results.append(_case(rung, title, kernel, problems[case], text, left))
             if results[-1].state == "fail":
                 return Verdict(rung, State.WRONG, tuple(results), note)
+            bar.advance()
     if not left:
         return Verdict(rung, State.RIGHT, tuple(results), note)
     compiles = CaseResult(f"{COMPILES}, and what is written keeps inside its arrays", "pass")

@@ -2,7 +2,7 @@
 
 from ..native import native_mutant, native_rival
 
-SIMD_SUM, ROWS, TILES = (f"quantized_matmul.metal.{name}" for name in ("simd_sum", "rows", "tiles"))
+SIMD_SUM, ROWS, TILES, FEW = (f"quantized_matmul.metal.{name}" for name in ("simd_sum", "rows", "tiles", "few_tokens"))
 
 # --- simd_sum ------------------------------------------------------------------------------------------------
 
@@ -123,3 +123,34 @@ native_rival(
      "for (uint c = 0; c < 4; c++) simdgroup_multiply_accumulate(sums[c / 2][c % 2], tokens[c / 2], rows[c % 2], sums[c / 2][c % 2]);"),
     name="one loop",
 )  # fmt: skip
+
+# --- few_tokens ----------------------------------------------------------------------------------------------
+
+HERE = "const uint rows = min(ROWS, N - n), tokens = min(TOKENS, M - m);"
+BOTH = "const float low = float(pair.x >> (BITS * j) & MASK), high = float(pair.y >> (BITS * j) & MASK);"
+ALL = "sums[t][r] += scale * dots[t] + bias * totals[t];"
+OUT = "const float sum = simd_sum(sums[t][r]);"
+LAST = "if (lane == 0) y[t * N + r] = T(sum);"
+
+native_mutant(FEW, "nibbles_swapped", (BOTH, BOTH.replace(*BACKWARDS)))
+native_mutant(FEW, "no_bias", (ALL, ALL.replace(" + bias * totals[t]", "")))
+native_mutant(FEW, "bias_once", (ALL, ALL.replace(" * totals[t]", "")))
+native_mutant(FEW, "first_group", (GROUP, "const uint group = 0;"))
+native_mutant(FEW, "half_sums", ("float sums[TOKENS][ROWS] = {};", "T sums[TOKENS][ROWS];\n  for (uint t = 0; t < TOKENS; t++)\n    for (uint r = 0; r < ROWS; r++) sums[t][r] = T(0);"), (ALL, "sums[t][r] += T(scale * dots[t] + bias * totals[t]);"))
+native_mutant(FEW, "half_the_lanes", (OUT, "float sum = sums[t][r];\n      " + BY_SHUFFLES.format(8)))
+native_mutant(FEW, "one_lane", (OUT, "const float sum = sums[t][r];"))
+native_mutant(FEW, "last_round", (PAIRS, "for (uint i = lane, round = 0; round < pairs_per_row / 32; round++, i += 32) {"))
+native_mutant(FEW, "past_last_row", (HERE, HERE.replace("min(ROWS, N - n)", "ROWS")))
+native_mutant(FEW, "past_last_token", (HERE, HERE.replace("min(TOKENS, M - m)", "TOKENS")))
+native_mutant(FEW, "first_token", ("vectors[t * K / 4 + i", "vectors[i"))
+native_mutant(FEW, "in_the_loop", (ALL, "sums[t][r] += simd_sum(scale * dots[t] + bias * totals[t]);"), (OUT, "const float sum = sums[t][r];"))
+native_mutant(FEW, "each_lane_writes", (OUT, "const float sum = sums[t][r];"), (LAST, LAST.replace("if (lane == 0) ", "")))
+native_mutant(FEW, "missing_outputs", (HERE, HERE.replace("min(TOKENS, M - m)", "(M - m < TOKENS ? 0 : TOKENS)")))
+native_mutant(FEW, "endless", (PAIRS, PAIRS.replace("i += 32", "sums[0][0] += 0")))
+
+native_rival(FEW, (LAST, "y[t * N + r] = T(sum);"), name="every lane writes the sum")
+native_rival(
+    FEW,
+    ("for (uint t = 0; t < tokens; t++) sums[t][r] += scale", "for (uint t = tokens; t-- > 0;) sums[t][r] += scale"),
+    name="last token first",
+)

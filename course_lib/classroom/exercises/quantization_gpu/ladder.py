@@ -132,13 +132,42 @@ tiles = Rung(
 )
 
 
+few_tokens = Rung(
+    LADDER,
+    "few_tokens",
+    "Metal: words read once for several tokens",
+    source="quantized_matmul_few_tokens.metal",
+    parts=("dot_rows",),
+    cases=CASES,
+    mistakes={
+        **COMMON,
+        **LANES,
+        "bias_once": rows.mistakes["bias_once"],
+        "past_last_row": rows.mistakes["past_last_row"],
+        "past_last_token": "The last SIMD-group reaches past token M - 1: where M is no multiple of TOKENS, `min(TOKENS, M - m)` tokens are left.",
+        "first_token": "All tokens of a SIMD-group get the x of its first: token `t` begins at `vectors[t * K / 4]`.",
+    },
+    findings={
+        ("out_of_bounds", "words"): "past_last_row",
+        ("out_of_bounds", "scales"): "past_last_row",
+        ("out_of_bounds", "biases"): "past_last_row",
+        ("out_of_bounds", "x"): "past_last_token",
+        ("out_of_bounds", "y"): "past_last_token",
+        ("simd_divergence", ""): "in_the_loop",
+        ("race", "y"): "each_lane_writes",
+        ("time_limit", ""): "endless",
+    },
+    stretch=True,
+)
+
+
 def load(path, rung: str) -> MetalQuantizedMatmul:
     return MetalQuantizedMatmul(rung, path)
 
 
 quantized_matmul = MetalLadder(
     LADDER,
-    rungs=(simd_sum, rows, tiles),
+    rungs=(simd_sum, rows, tiles, few_tokens),
     given=("one_thread",),
     load=load,
     problems=problems,

@@ -13,6 +13,7 @@ import numpy as np
 from ...native.ladder import MetalProblem
 
 LANES = 32
+FEW = 4  # tokens of a SIMD-group of "few_tokens"
 EPSILON = {mx.float32: 2.0**-23, mx.float16: 2.0**-10, mx.bfloat16: 2.0**-7}
 
 
@@ -95,10 +96,11 @@ def mistakes(rung: str, tokens: np.ndarray, w: Matrix) -> dict:
         "no_bias": tokens @ (w.scale * w.integers).T,
         "first_group": tokens @ (first[0] * w.integers + first[1]).T,
         "not_transposed": _not_transposed(tokens, w.weights),
+        "first_token": tokens[np.arange(len(tokens)) // FEW * FEW] @ w.weights.T,
         "missing_outputs": lambda values: bool(np.isnan(values).any()),
     }
     # Which weights a lane has: "rows" takes two words at a time.
-    taken = np.arange(tokens.shape[1]) // (w.per_word * (2 if rung == "rows" else 1))
+    taken = np.arange(tokens.shape[1]) // (w.per_word * (2 if rung in ("rows", "few_tokens") else 1))
     whole = (taken[-1] + 1) // LANES * LANES
     for name, kept in (("half_the_lanes", taken % LANES < LANES // 2), ("one_lane", taken % LANES == 0), ("last_round", taken < whole)):
         given[name] = tokens[:, kept] @ w.weights[:, kept].T
