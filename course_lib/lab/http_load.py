@@ -53,13 +53,25 @@ class Reply:
         return RequestMetrics(self.sent, token_times=self.piece_times, finish_time=self.done)
 
 
-async def complete(client: httpx.AsyncClient, url: str, body: Mapping[str, Any]) -> Reply:
+async def complete(client: httpx.AsyncClient, url: str, body: Mapping[str, Any], retries: int = 0) -> Reply:
     """Send one request to `/v1/completions` and read its answer. Never raises what the network does.
 
     Args:
         url: the server's, without a path.
         body: the request. Streamed unless it says otherwise.
+        retries: how often it is sent again where the connection fails before anything is answered, as OpenAI's
+            client does. The time counts from the first attempt.
     """
+    reply = await _complete(client, url, body)
+    while retries and reply.status == 0:
+        retries -= 1
+        await asyncio.sleep(0.1)
+        sent, reply = reply.sent, await _complete(client, url, body)
+        reply.sent = sent
+    return reply
+
+
+async def _complete(client: httpx.AsyncClient, url: str, body: Mapping[str, Any]) -> Reply:
     body = {"stream": True} | dict(body)
     if body["stream"]:
         body["stream_options"] = {"include_usage": True}
@@ -136,12 +148,14 @@ async def at_times(
 
 
 async def in_turn(
-    url: str, bodies_of_clients: Sequence[Sequence[Mapping[str, Any]]], *, timeout: float
+    url: str, bodies_of_clients: Sequence[Sequence[Mapping[str, Any]]], *, timeout: float, retries: int = 0
 ) -> list[Reply]:
     """Several clients at a time, each of which sends its next request when the one before is answered (a closed loop).
 
     Args:
         bodies_of_clients: for each client its requests.
+        timeout: seconds that a client waits for the next byte.
+        retries: as for `complete`.
 
     Returns:
         Replies, those of a client side by side.
@@ -149,7 +163,7 @@ async def in_turn(
     async with _client(timeout) as client:
 
         async def one(bodies: Sequence[Mapping[str, Any]]) -> list[Reply]:
-            return [await complete(client, url, body) for body in bodies]
+            return [await complete(client, url, body, retries) for body in bodies]
 
         return sum(await asyncio.gather(*(one(bodies) for bodies in bodies_of_clients)), [])
 

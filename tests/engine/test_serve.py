@@ -107,6 +107,8 @@ def test_sampling_follows_its_seed_and_its_limits(client, alone):
     said = {seed: client.completions.create(**ask, temperature=1.5, seed=seed).choices[0].text for seed in (1, 2)}
     assert said[1] != said[2]
     assert client.completions.create(**ask, temperature=1.5, seed=1).choices[0].text == said[1]
+    unsaid = client.completions.create(**ask, seed=1).choices[0].text
+    assert unsaid == client.completions.create(**ask, temperature=1.0, seed=1).choices[0].text
     one_token = client.completions.create(**ask, temperature=1.5, top_p=1e-9).choices[0].text
     assert one_token == alone(STORY, max_tokens=10), "a nucleus of one token is greedy"
     choices = client.completions.create(**ask, temperature=1.5, seed=1, n=2).choices
