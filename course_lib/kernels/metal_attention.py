@@ -1,6 +1,6 @@
 """How the rungs of attention in Metal are launched: which threads there are, and what they are handed.
 
-A rung's .metal file has one kernel `attention`, or the two of the split keys. All take [B, H, L, D] and its kin in
+A rung's .metal file has one kernel, that of the split keys two. All take [B, H, L, D] and its kin in
 row-major order, in float32, float16 or bfloat16, and compute in float32.
 """
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 import mlx.core as mx
 
-from course_lib.kernels.metal import Inspection, load_metal
+from course_lib.kernels.metal import Inspection, MetalKernel, load_metal
 from course_lib.paths import EXTENSIONS
 
 LANES = 32
@@ -63,7 +63,17 @@ class MetalAttention:
     rung: str
     path: Path | None = None
     queries: int | None = None
-    device: str | None = field(default=None, repr=False)
+    device: str | None = None
+    _kernels: tuple[MetalKernel, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        if self.rung not in FEATURES:
+            raise ValueError(f"There is no rung {self.rung!r}; give one of {', '.join(RUNGS)}.")
+        path = self.path or EXTENSIONS / "reference" / f"attention_{self.rung}.metal"
+        names = ("attend_spans", "merge_spans") if self.rung == "split_keys" else (f"attention_{self.rung}",)
+        # Loaded now: what happens to the file later does not matter.
+        kernels = tuple(load_metal(path, name, device=self.device) for name in names)
+        object.__setattr__(self, "_kernels", kernels)
 
     def __call__(
         self,
@@ -82,7 +92,7 @@ class MetalAttention:
                 not row-contiguous is copied.
             scale: of the scores.
             mask: "causal", aligned to the end (L <= S), or None.
-            options: of a MetalKernel's call: check, strict, order, ...
+            options: of a MetalKernel's call: check, strict, order, stream, ...
 
         Returns:
             [B, H, L, D], of the same dtype.
@@ -91,37 +101,45 @@ class MetalAttention:
             ValueError: a shape, dtype or mask that the kernels do not take.
             MetalError: of the kernel.
         """
-        return self._launched(self._problem(queries, keys, values, scale, mask), "__call__", options)[0]
+        problem = _problem(self.rung, queries, keys, values, scale, mask)
+        outputs = []
+        for kernel, launch in self._launches():
+            outputs = kernel(**launch(problem, outputs), **options)
+        return outputs[0]
 
     def inspect(self, queries, keys, values, *, scale, mask=None, **options) -> list[Inspection]:
-        """What the emulator's sanitizer and profiler see, one Inspection a launch; arguments as in a call."""
-        seen = []
-        self._launched(self._problem(queries, keys, values, scale, mask), "inspect", options, seen)
+        """What the emulator's sanitizer and profiler see, one Inspection a launch.
+
+        Arguments as in a call; options of MetalKernel.inspect.
+        """
+        problem = _problem(self.rung, queries, keys, values, scale, mask)
+        seen, outputs = [], []
+        for kernel, launch in self._launches():
+            seen.append(kernel.inspect(**launch(problem, outputs), **options))
+            outputs = seen[-1].outputs
+            if not outputs:  # it could not begin, so neither can the next
+                break
         return seen
 
-    def _launched(self, problem: Problem, method: str, options: dict, seen: list | None = None) -> list[mx.array]:
-        outputs = []
-        for kernel, call in self._launches(problem):
-            arrays = call(outputs)
-            ran = getattr(self._kernel(kernel), method)(**arrays, **options)
-            outputs = ran.outputs if method == "inspect" else ran
-            if seen is not None:
-                seen.append(ran)
-                if not outputs:  # it could not begin, so neither can the next
-                    break
-        return outputs
+    def check_types(self, queries, keys, values, *, scale, mask=None) -> None:
+        """Compile what a call would run, and reject what Metal's compiler would; nothing runs.
 
-    def _kernel(self, name: str):
-        path = self.path or EXTENSIONS / "reference" / f"attention_{self.rung}.metal"
-        return load_metal(path, name, device=self.device)
+        Raises:
+            MetalSyntaxError: it does not compile.
+            MetalError: strict mode is not there.
+        """
+        problem = _problem(self.rung, queries, keys, values, scale, mask)
+        B, H, L, D = problem.shape
+        parts = mx.zeros((B, H, L, span_count(problem.keys.shape[2]), D + 2))
+        for kernel, launch in self._launches():
+            kernel.check_types(**launch(problem, [parts]))
 
-    def _launches(self, problem: Problem):
-        """(kernel's name, its call given the outputs of the launch before)."""
-        if self.rung == "split_keys":
-            return [("attend_spans", lambda _: self._spans(problem)), ("merge_spans", lambda parts: self._merge(problem, parts))]
-        return [("attention", lambda _: self._attention(problem))]
+    def _launches(self):
+        """Each kernel with its launch: the problem, and the outputs of the launch before, to the kernel's call."""
+        launches = (self._spans, self._merge) if self.rung == "split_keys" else (self._attention,)
+        return zip(self._kernels, launches, strict=True)
 
-    def _attention(self, problem: Problem) -> dict:
+    def _attention(self, problem: Problem, _: list) -> dict:
         B, H, L, _ = problem.shape
         template, queries = problem.template, self.queries or QUERIES.get(self.rung)
         if self.rung == "one_thread":
@@ -138,7 +156,7 @@ class MetalAttention:
             "output_shapes": [problem.shape], "output_dtypes": [problem.queries.dtype],
         }  # fmt: skip
 
-    def _spans(self, problem: Problem) -> dict:
+    def _spans(self, problem: Problem, _: list) -> dict:
         B, H, L, D = problem.shape
         spans = span_count(problem.keys.shape[2])
         return {
@@ -153,24 +171,32 @@ class MetalAttention:
             "threadgroup": (LANES, 1, 1), "output_shapes": [problem.shape], "output_dtypes": [problem.queries.dtype],
         }  # fmt: skip
 
-    def _problem(self, q: mx.array, k: mx.array, v: mx.array, scale: float, mask) -> Problem:
-        dtypes = {a.dtype for a in (q, k, v)}
-        if len(dtypes) != 1 or q.dtype not in DTYPES:
-            raise ValueError(f"queries, keys and values are {q.dtype}, {k.dtype} and {v.dtype}; give all in one of float32, float16, bfloat16.")
-        if not q.ndim == k.ndim == v.ndim == 4 or k.shape != v.shape or q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
-            raise ValueError(f"queries {q.shape}, keys {k.shape}, values {v.shape} do not fit: give [B, H, L, D] and twice [B, H_kv, S, D].")
-        (_, H, L, D), (_, H_kv, S, _) = q.shape, k.shape
-        if 0 in q.shape or 0 in k.shape or H % H_kv:
-            raise ValueError(f"{H} query heads of {L} queries, {H_kv} key/value heads of {S} keys: give at least one of each, and a multiple of H_kv heads.")
-        if D % FEATURES[self.rung]:
-            raise ValueError(f"The head size is {D}; {self.rung} takes multiples of {FEATURES[self.rung]}.")
-        if mask not in (None, "causal") if isinstance(mask, str | None) else True:
-            raise ValueError(f"mask is {mask if isinstance(mask, str) else type(mask).__name__!r}; these kernels take 'causal' or None.")
-        if mask == "causal" and L > S:
-            raise ValueError(f"A causal mask for {L} queries and {S} keys: give L <= S.")
-        return Problem(q, k, v, float(scale), mask == "causal")
-
 
 def span_count(S: int) -> int:
     """Spans that `split_keys` cuts S keys into."""
     return max(1, min(MOST_SPANS, S // LEAST_KEYS))
+
+
+def _problem(rung: str, q: mx.array, k: mx.array, v: mx.array, scale: float, mask) -> Problem:
+    if {q.dtype, k.dtype, v.dtype} not in [{dtype} for dtype in DTYPES]:
+        raise ValueError(
+            f"queries, keys and values are {q.dtype}, {k.dtype} and {v.dtype}; give all in one of float32, float16, bfloat16."
+        )
+    fits = q.ndim == k.ndim == v.ndim == 4 and k.shape == v.shape and q.shape[0] == k.shape[0] and q.shape[3] == k.shape[3]
+    if not fits:
+        raise ValueError(
+            f"queries {q.shape}, keys {k.shape} and values {v.shape} do not fit: give [B, H, L, D] and twice [B, H_kv, S, D]."
+        )
+    (_, H, L, D), (_, H_kv, S, _) = q.shape, k.shape
+    if 0 in q.shape or 0 in k.shape or H % H_kv:
+        raise ValueError(
+            f"queries {q.shape}, keys {k.shape}: give at least one of each, and a multiple of {H_kv} key/value heads."
+        )
+    if D % FEATURES[rung]:
+        raise ValueError(f"The head size is {D}; {rung} takes multiples of {FEATURES[rung]}.")
+    if not (mask is None or isinstance(mask, str) and mask == "causal"):
+        given = repr(mask) if isinstance(mask, str) else f"of type {type(mask).__name__}"
+        raise ValueError(f"mask is {given}; these kernels take 'causal' or None.")
+    if mask == "causal" and L > S:
+        raise ValueError(f"A causal mask for {L} queries and {S} keys: give L <= S.")
+    return Problem(q, k, v, float(scale), mask == "causal")

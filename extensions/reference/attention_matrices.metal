@@ -10,20 +10,20 @@ constant constexpr int LANES = 32, SIDE = 8, KEYS = 32;
 constant constexpr float LOWEST = -3.0e38f;  // finite: exp(LOWEST - anything near 0) is 0, and LOWEST - LOWEST no NaN
 
 template <typename T, int D, int SIMDGROUPS = 4>
-[[kernel]] void attention(device const T* q [[buffer(0)]],       // [B, H, L, D]
-                          device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
-                          device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
-                          device T* out [[buffer(3)]],           // [B, H, L, D]
-                          constant uint& L [[buffer(4)]],
-                          constant uint& S [[buffer(5)]],
-                          constant uint& H [[buffer(6)]],        // query heads
-                          constant uint& H_kv [[buffer(7)]],     // key/value heads
-                          constant float& scale [[buffer(8)]],
-                          constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
-                          uint3 place [[threadgroup_position_in_grid]],
-                          ushort thread_index [[thread_index_in_threadgroup]],
-                          ushort simdgroup [[simdgroup_index_in_threadgroup]],
-                          ushort lane [[thread_index_in_simdgroup]]) {
+[[kernel]] void attention_matrices(device const T* q [[buffer(0)]],       // [B, H, L, D]
+                                   device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
+                                   device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
+                                   device T* out [[buffer(3)]],           // [B, H, L, D]
+                                   constant uint& L [[buffer(4)]],
+                                   constant uint& S [[buffer(5)]],
+                                   constant uint& H [[buffer(6)]],        // query heads
+                                   constant uint& H_kv [[buffer(7)]],     // key/value heads
+                                   constant float& scale [[buffer(8)]],
+                                   constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
+                                   uint3 place [[threadgroup_position_in_grid]],
+                                   ushort thread_index [[thread_index_in_threadgroup]],
+                                   ushort simdgroup [[simdgroup_index_in_threadgroup]],
+                                   ushort lane [[thread_index_in_simdgroup]]) {
   static_assert(D % SIDE == 0 && KEYS % SIDE == 0, "features come in matrices of 8");
   constexpr uint QUERIES = SIMDGROUPS * SIDE, THREADS = SIMDGROUPS * LANES;
   threadgroup vec<T, 4> fours[KEYS * D / 4];  // the tile, written four numbers at a time
@@ -121,3 +121,5 @@ template <typename T, int D, int SIMDGROUPS = 4>
     *(device vec<T, 2>*)pair = vec<T, 2>(weighted[j].thread_elements() / sum);
   }
 }
+
+template [[host_name("attention_matrices_half_64")]] [[kernel]] decltype(attention_matrices<half, 64>) attention_matrices<half, 64>;

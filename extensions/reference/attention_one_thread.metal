@@ -14,17 +14,17 @@ float dot_product(device const T* query, device const T* key) {
 }
 
 template <typename T, int D>
-[[kernel]] void attention(device const T* q [[buffer(0)]],       // [B, H, L, D]
-                          device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
-                          device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
-                          device T* out [[buffer(3)]],           // [B, H, L, D]
-                          constant uint& L [[buffer(4)]],
-                          constant uint& S [[buffer(5)]],
-                          constant uint& H [[buffer(6)]],        // query heads
-                          constant uint& H_kv [[buffer(7)]],     // key/value heads
-                          constant float& scale [[buffer(8)]],
-                          constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
-                          uint3 place [[thread_position_in_grid]]) {
+[[kernel]] void attention_one_thread(device const T* q [[buffer(0)]],       // [B, H, L, D]
+                                     device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
+                                     device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
+                                     device T* out [[buffer(3)]],           // [B, H, L, D]
+                                     constant uint& L [[buffer(4)]],
+                                     constant uint& S [[buffer(5)]],
+                                     constant uint& H [[buffer(6)]],        // query heads
+                                     constant uint& H_kv [[buffer(7)]],     // key/value heads
+                                     constant float& scale [[buffer(8)]],
+                                     constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
+                                     uint3 place [[thread_position_in_grid]]) {
   const uint l = place.x, h = place.y, b = place.z;
   const uint sharing = H / H_kv;  // query heads of a key/value head
   const uint head = b * H + h, kv_head = b * H_kv + h / sharing;
@@ -45,3 +45,5 @@ template <typename T, int D>
   }
   for (int d = 0; d < D; d++) out[(head * L + l) * D + d] = T(weighted[d] / sum);
 }
+
+template [[host_name("attention_one_thread_half_64")]] [[kernel]] decltype(attention_one_thread<half, 64>) attention_one_thread<half, 64>;

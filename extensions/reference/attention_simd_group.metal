@@ -9,18 +9,18 @@ using namespace metal;
 constant constexpr int LANES = 32;
 
 template <typename T, int D>
-[[kernel]] void attention(device const T* q [[buffer(0)]],       // [B, H, L, D]
-                          device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
-                          device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
-                          device T* out [[buffer(3)]],           // [B, H, L, D]
-                          constant uint& L [[buffer(4)]],
-                          constant uint& S [[buffer(5)]],
-                          constant uint& H [[buffer(6)]],        // query heads
-                          constant uint& H_kv [[buffer(7)]],     // key/value heads
-                          constant float& scale [[buffer(8)]],
-                          constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
-                          uint3 place [[threadgroup_position_in_grid]],
-                          uint lane [[thread_index_in_simdgroup]]) {
+[[kernel]] void attention_simd_group(device const T* q [[buffer(0)]],       // [B, H, L, D]
+                                     device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
+                                     device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
+                                     device T* out [[buffer(3)]],           // [B, H, L, D]
+                                     constant uint& L [[buffer(4)]],
+                                     constant uint& S [[buffer(5)]],
+                                     constant uint& H [[buffer(6)]],        // query heads
+                                     constant uint& H_kv [[buffer(7)]],     // key/value heads
+                                     constant float& scale [[buffer(8)]],
+                                     constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
+                                     uint3 place [[threadgroup_position_in_grid]],
+                                     uint lane [[thread_index_in_simdgroup]]) {
   static_assert(D % LANES == 0, "the lanes share the features evenly");
   constexpr int SHARE = D / LANES;  // features of a lane
 
@@ -67,3 +67,5 @@ template <typename T, int D>
   device T* result = out + ((b * H + h) * L + l) * D;
   for (int i = 0; i < SHARE; i++) result[i * LANES + lane] = T(weighted[i] / sum);
 }
+
+template [[host_name("attention_simd_group_half_64")]] [[kernel]] decltype(attention_simd_group<half, 64>) attention_simd_group<half, 64>;

@@ -89,3 +89,6 @@ template <typename T, int D>
   }
   for (int i = 0; i < SHARE; i++) out[query * D + i * LANES + lane] = T(weighted[i] / sum);
 }
+
+template [[host_name("attend_spans_half_64")]] [[kernel]] decltype(attend_spans<half, 64>) attend_spans<half, 64>;
+template [[host_name("merge_spans_half_64")]] [[kernel]] decltype(merge_spans<half, 64>) merge_spans<half, 64>;

@@ -13,20 +13,20 @@ constant constexpr int KEYS = LANES;         // a key a lane
 constant constexpr float LOWEST = -3.0e38f;  // finite: exp(LOWEST - anything near 0) is 0, and LOWEST - LOWEST no NaN
 
 template <typename T, int D, int QUERIES = 16>
-[[kernel]] void attention(device const T* q [[buffer(0)]],       // [B, H, L, D]
-                          device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
-                          device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
-                          device T* out [[buffer(3)]],           // [B, H, L, D]
-                          constant uint& L [[buffer(4)]],
-                          constant uint& S [[buffer(5)]],
-                          constant uint& H [[buffer(6)]],        // query heads
-                          constant uint& H_kv [[buffer(7)]],     // key/value heads
-                          constant float& scale [[buffer(8)]],
-                          constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
-                          uint3 place [[threadgroup_position_in_grid]],
-                          ushort thread_index [[thread_index_in_threadgroup]],
-                          ushort simdgroup [[simdgroup_index_in_threadgroup]],
-                          ushort lane [[thread_index_in_simdgroup]]) {
+[[kernel]] void attention_tiles(device const T* q [[buffer(0)]],       // [B, H, L, D]
+                                device const T* k [[buffer(1)]],       // [B, H_kv, S, D]
+                                device const T* v [[buffer(2)]],       // [B, H_kv, S, D]
+                                device T* out [[buffer(3)]],           // [B, H, L, D]
+                                constant uint& L [[buffer(4)]],
+                                constant uint& S [[buffer(5)]],
+                                constant uint& H [[buffer(6)]],        // query heads
+                                constant uint& H_kv [[buffer(7)]],     // key/value heads
+                                constant float& scale [[buffer(8)]],
+                                constant uint& causal [[buffer(9)]],   // 1: query l sees keys 0 to S - L + l
+                                uint3 place [[threadgroup_position_in_grid]],
+                                ushort thread_index [[thread_index_in_threadgroup]],
+                                ushort simdgroup [[simdgroup_index_in_threadgroup]],
+                                ushort lane [[thread_index_in_simdgroup]]) {
   static_assert(D % LANES == 0 && QUERIES % SIMDGROUPS == 0, "lanes share features, SIMD-groups share queries");
   constexpr int SHARE = D / LANES;             // features of a lane
   constexpr int ROWS = QUERIES / SIMDGROUPS;   // queries of a SIMD-group
@@ -109,3 +109,5 @@ template <typename T, int D, int QUERIES = 16>
     for (int i = 0; i < SHARE; i++) out[(head * L + l) * D + i * LANES + lane] = T(weighted[r][i] / sum[r]);
   }
 }
+
+template [[host_name("attention_tiles_half_64")]] [[kernel]] decltype(attention_tiles<half, 64>) attention_tiles<half, 64>;

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kernels.closeness import EPSILON, float64, same_bits
 
 from course_lib.kernels.metal_attention import FEATURES, RUNGS, MetalAttention, span_count
+from course_lib.techniques.attention_traffic import largest_block, moved_bytes
 from course_lib.kernels import scaled_dot_product_attention
 
 DTYPES = [mx.float32, mx.float16, mx.bfloat16]
@@ -165,10 +166,24 @@ def test_a_causal_mask_halves_what_tiles_read():
     assert read[1] * 32 == read[0] * 20
 
 
-def test_a_block_that_does_not_fit_threadgroup_memory_is_found():
-    q, k, v = inputs(8, 1, 1, 1, 64, 32, 128)
-    (seen,) = MetalAttention("tiles", queries=64).inspect(q, k, v, scale=0.1)
-    assert [finding.kind for finding in seen.findings] == ["threadgroup_memory"]
+@pytest.mark.parametrize(("L", "S", "queries", "causal"), [(70, 96, 16, False), (45, 75, 8, True), (1, 100, 16, True), (90, 90, 32, True)])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
+def test_what_tiles_move_is_what_is_computed(L, S, queries, causal, dtype):
+    q, k, v = inputs(8, 1, 1, 1, L, S, 64, dtype)
+    mask = "causal" if causal else None
+    for rung in ("tiles", "matrices"):
+        (seen,) = MetalAttention(rung, queries=queries).inspect(q, k, v, scale=0.125, mask=mask)
+        assert seen.traffic.device_bytes == moved_bytes(L, S, 64, queries, itemsize=dtype.size, causal=causal)
+
+
+@pytest.mark.parametrize(("D", "dtype"), [(64, mx.float32), (128, mx.float32), (128, mx.float16)])
+def test_the_largest_block_fits_threadgroup_memory_and_the_next_does_not(D, dtype):
+    q, k, v = inputs(8, 1, 1, 1, 4, 32, D, dtype)
+    most = largest_block(D, dtype.size)
+    found = [
+        [f.kind for f in MetalAttention("tiles", queries=n).inspect(q, k, v, scale=0.1)[0].findings] for n in (most, most + 4)
+    ]
+    assert found == [[], ["threadgroup_memory"]]
 
 
 def test_keys_are_split_into_spans():
@@ -183,7 +198,7 @@ def test_keys_are_split_into_spans():
     [
         ({"dtype": mx.int32}, "float32, float16, bfloat16"),
         ({"D": 80}, "multiples of 32"),
-        ({"H_kv": 2}, "a multiple of H_kv"),
+        ({"H_kv": 2}, "a multiple of 2 key/value heads"),
         ({"L": 9}, "L <= S"),
         ({"S": 0}, "at least one"),
         ({"mask": "band"}, "'causal' or None"),
