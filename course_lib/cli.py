@@ -30,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     build = add("build", _build, "Compile the native kernels and the Metal emulator for this machine, if not done yet.")
     build.add_argument("--check", action="store_true", help="build nothing; fail where they are not built")
     build.add_argument("--verbose", action="store_true", help="show the compiler's commands")
+    measure = add("measure", _measure, "On a Mac: time the Metal kernels against MLX's own, into a file that you can send.")
+    measure.add_argument("output", nargs="?", type=Path, default=Path("metal-measured.json"), help="the file (%(default)s)")
+    measure.add_argument("--dry-run", action="store_true", help="tiny sizes on any machine, to see the file's form")
     serve = add("serve", _serve, "Serve the model over HTTP, as OpenAI's API does.")
     serve.add_argument("--model", default="smollm2-135m", help="a name or folder, as for load (%(default)s)")
     serve.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s: this machine alone)")
@@ -170,6 +173,29 @@ def _build(arguments) -> int:
         build_emulator()  # or the first Metal kernel would wait for it
     except (BuildError, MetalError) as error:
         return _fail(error)
+    return 0
+
+
+def _measure(arguments) -> int:
+    import json
+
+    from .lab.gpu_report import NothingToMeasure, report
+
+    try:
+        found = report(arguments.dry_run, lambda line: print(line, flush=True))
+        arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except NothingToMeasure as error:
+        print(error)
+        return 0
+    except OSError as error:
+        return _fail(error)
+    for row in found["results"]:
+        name = f"{row['kernel']:17} {row['contender']:11}"
+        if not row["right"]:
+            print(f"{name} is wrong or fails here: {row.get('failure', row.get('relative_error'))}")
+        elif not arguments.dry_run:
+            print(f"{name} {1e6 * row['median']:10,.0f} us, {row['times_mlx']:6.2f} times MLX's  {row['shape']}")
+    print(f"Written to {arguments.output}." + (" A dry run: these are no measurements." if arguments.dry_run else " You can open an issue with it."))
     return 0
 
 
