@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from course_lib.llm.detokenizer import Detokenizer
 from course_lib.techniques.stop_strings import StopStrings
 
 
@@ -10,7 +11,8 @@ class TextStream:
     """The text of one request.
 
     Text comes out as soon as it is certain: a character may take several tokens, and what may be the
-    beginning of a stop string is held back until it is known to be none.
+    beginning of a stop string is held back until it is known to be none. It goes on from the prompt: after
+    "The capital of France is" it begins with the space of " Paris".
 
     Attributes:
         text (str): all that has come out so far.
@@ -23,7 +25,7 @@ class TextStream:
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = (), make_stops: Callable = StopStrings) -> None:
         self.text = ""
-        self._detokenizer = tokenizer.detokenizer  # a fresh one at each access
+        self._detokenizer = Detokenizer(tokenizer)
         self._stops = make_stops(tuple(stop))
 
     @property
@@ -32,13 +34,11 @@ class TextStream:
 
     def add(self, token: int) -> str:
         """One more token. Returns the text that it makes certain, often none."""
-        self._detokenizer.add_token(token)
-        return self._out(self._stops.add(self._detokenizer.last_segment))
+        return self._out(self._stops.add(self._detokenizer.add(token)))
 
     def finish(self) -> str:
         """No more tokens come. Returns what was held back."""
-        self._detokenizer.finalize()
-        certain = self._stops.add(self._detokenizer.last_segment)
+        certain = self._stops.add(self._detokenizer.finish())
         return self._out(certain + self._stops.finish())
 
     def _out(self, certain: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
+from course_lib.llm.detokenizer import Detokenizer
 from course_lib.llm.model import Model
 from course_lib.llm.prompt import Prompt, encode_prompt
 from course_lib.llm.sampling import Sampler, SamplingParams
@@ -94,18 +95,17 @@ def generate(model: Model, tokenizer: Any, prompt: Prompt, **options: Any) -> st
 def _pieces(
     model: Model, tokenizer: Any, prompt: list[int], sampler: Sampler, limit: int, stop: set[int]
 ) -> Iterator[Piece]:
-    detokenizer = tokenizer.detokenizer  # a fresh one at each access
+    detokenizer = Detokenizer(tokenizer)
     start = first = time.perf_counter()
     for count, token in enumerate(generate_tokens(model, prompt, sampler, limit), start=1):
         now = time.perf_counter()
         first = now if count == 1 else first
         reason = "stop" if token in stop else "length" if count == limit else None
-        if reason != "stop":
-            detokenizer.add_token(token)
+        text = "" if reason == "stop" else detokenizer.add(token)
         if reason:
-            detokenizer.finalize()
+            text += detokenizer.finish()
         yield Piece(
-            text=detokenizer.last_segment,
+            text=text,
             token=token,
             prompt_tokens=len(prompt),
             generation_tokens=count,

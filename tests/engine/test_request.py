@@ -28,7 +28,8 @@ class LateDetokenizer:
 
 
 def asked(max_tokens, stop=(), stop_tokens=()):
-    stream = TextStream(SimpleNamespace(detokenizer=LateDetokenizer()), stop)
+    tokenizer = SimpleNamespace(detokenizer=LateDetokenizer(), encode=lambda text, **_: [text])
+    stream = TextStream(tokenizer, stop)
     return Request(0, [1, 2], max_tokens, SamplingParams(), frozenset(stop_tokens), stream, RequestMetrics(0.0))
 
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlx_lm.tokenizer_utils import BPEStreamingDetokenizer, NaiveStreamingDetokenizer, SPMStreamingDetokenizer
 
 from course_lib.engine.text_stream import TextStream
 
@@ -16,6 +17,9 @@ class ByCharacter:
     @property
     def detokenizer(self):
         return ByCharacter()
+
+    def encode(self, text, add_special_tokens):
+        return [*text]
 
     def add_token(self, token):
         self.text += token
@@ -78,6 +82,52 @@ def test_nothing_that_came_out_is_taken_back(text, stop):
         assert stream.text == out and text.startswith(out)
         if stream.stopped:
             break
+
+
+class Words:
+    """A tokenizer of three words, of the kind that mlx-lm's `kind` of detokenizer is for."""
+
+    def __init__(self, kind, space):
+        self.kind, self.words = kind, ["a", f"{space}Paris", ","]
+        self.pieces = ["a", " Paris", ","]
+
+    def __len__(self):
+        return len(self.words)
+
+    def convert_ids_to_tokens(self, ids):
+        return [self.words[i] for i in ids]
+
+    @property
+    def detokenizer(self):
+        return self.kind(self)
+
+    def encode(self, text, add_special_tokens=False):
+        return [self.pieces.index(character) for character in text if character in self.pieces]
+
+    def decode(self, tokens):
+        return "".join(self.pieces[token] for token in tokens)
+
+
+@pytest.mark.parametrize(
+    "kind, space",
+    [(BPEStreamingDetokenizer, "\u0120"), (SPMStreamingDetokenizer, "\u2581"), (NaiveStreamingDetokenizer, " ")],
+)
+def test_the_space_between_the_prompt_and_the_answer_is_kept(kind, space):
+    stream = TextStream(Words(kind, space))
+    assert [stream.add(1), stream.add(2), stream.finish()] == [" Paris", ",", ""]
+    assert stream.text == " Paris,"
+    begun_without = TextStream(Words(kind, space))
+    assert [begun_without.add(2), begun_without.add(1)] == [",", " Paris"]
+
+
+@pytest.mark.model
+def test_an_answer_goes_on_from_its_prompt():
+    from course_lib.llm import load
+
+    _, tokenizer = load("smollm2-135m")
+    answer = tokenizer.encode("The capital of France is Paris.")[len(tokenizer.encode("The capital of France is")) :]
+    stream = TextStream(tokenizer)
+    assert "".join(stream.add(token) for token in answer) + stream.finish() == " Paris."
 
 
 @pytest.mark.model
