@@ -49,6 +49,20 @@ def test_top_p_stops_where_the_share_is_just_reached():
     assert mx.isinf(filtered).tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("spread", [0.01, 1.0, 5.0])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.999])
+def test_the_nucleus_of_a_whole_vocabulary_is_that_of_sorting_it(spread, top_p):
+    """Flat or steep, each row has its own."""
+    logits = np.random.default_rng(0).normal(0, spread, (3, 5000)).astype(np.float32)
+    filtered = np.array(sampling_logits(mx.array(logits), SamplingParams(temperature=1.0, top_p=top_p)))
+    for row, kept_row in zip(logits.astype(np.float64), np.isfinite(filtered), strict=True):
+        order = np.argsort(-row)
+        probabilities = np.exp(row[order]) / np.exp(row).sum()
+        wanted = np.searchsorted(np.cumsum(probabilities), top_p) + 1
+        assert abs(kept_row.sum() - wanted) <= 2 + wanted * 1e-4, "as many as float64 says, up to rounding"
+        assert kept_row[order[: kept_row.sum()]].all(), "the most probable ones"
+
+
 def test_both_filters_hold():
     assert kept(top_p=0.8, min_p=0.5) == {1, 3}
 
