@@ -47,16 +47,15 @@ def scoreboard(
         _list(top, rows)
         return figure
     bars_height = 0.45 * len(speeds) + 1.1
-    figure, (top, bottom) = new_figure(
-        list_height + bars_height, width=WIDE, rows=2, height_ratios=[list_height, bars_height]
-    )
-    _list(top, rows)
-    bars(speeds, spread=spread, quantity="generated", unit="tokens/s", title="How fast it is", ax=bottom)
+    figure = Figure(figsize=(WIDE, list_height + bars_height), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[list_height, bars_height])
+    _list(top.subplots(), rows)
+    bars(speeds, spread=spread, quantity="generated", unit="tokens/s", title="How fast it is", ax=bottom.subplots())
     return figure
 
 
 # Where the columns begin, in inches; the last one ends there.
-COLUMNS = {"part": 0.25, "does": 1.75, "whose": 4.5, "from": 5.9, "cases": 9.2}
+COLUMNS = {"part": 0.25, "does": 1.75, "whose": 4.2, "from": 5.5, "cases": 9.2}
 
 
 def _list(axis: Axes, rows: Sequence[Row]) -> None:

@@ -136,7 +136,7 @@ def _rung(id: str) -> tuple[Ladder, Rung] | None:
 
 
 def kept_elsewhere(parts: Collection[Part]) -> dict[str, list[str]]:
-    """Notebook -> titles of what is kept and has no place in this engine: it taught you, or needs another machine."""
+    """Notebook -> ids of what is kept and has no place in this engine: it taught something, or needs a GPU."""
     inside = {part.id for part in parts if part.is_yours}
     inside |= {id for part in parts if part.is_yours for id in part.slot.with_it}
     found = {}

@@ -105,8 +105,13 @@ def show_scoreboard(assembly: Assembly, *, measure: bool = True) -> None:
 def words(assembly: Assembly, found: Race | None) -> list[str]:
     """What the picture has no room for: why the reference stands somewhere, and what else is kept."""
     said = [f"{part.slot.name}: {part.note}" for part in assembly.parts if part.note]
-    for notebook, ids in kept_elsewhere(assembly.parts).items():
-        said.append(f"kept, without a place in this engine ({notebook}): {', '.join(id.split('.', 1)[-1] for id in ids)}")
+    elsewhere = kept_elsewhere(assembly.parts)
+    on_a_gpu = [id for ids in elsewhere.values() for id in ids if ".metal." in id]
+    counts = {notebook: len(set(ids) - set(on_a_gpu)) for notebook, ids in elsewhere.items()}
+    if more := [f"{count} of {notebook}" for notebook, count in counts.items() if count]:
+        said.append(f"kept besides, without a place in this engine: {', '.join(more)}")
+    if on_a_gpu:
+        said.append(f"kept, and for a GPU: {', '.join(on_a_gpu)}")
     if found:
         same = "yes" if found.same_text else "NO: a part of yours computes something else inside the engine"
         said.append(f"each request says what the reference model says to it alone: {same}")
