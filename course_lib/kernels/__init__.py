@@ -10,6 +10,7 @@ when an operation is first called.
 
 from course_lib.kernels.extension import NotBuilt, set_threads, threads
 from course_lib.kernels.operations import (
+    int8_matmul,
     quantized_matmul,
     rms_norm,
     rope,
@@ -23,6 +24,7 @@ from course_lib.kernels.selftest import self_test
 __all__ = [
     "NotBuilt",
     "cpu_parts",
+    "int8_matmul",
     "narrow_scales",
     "quantized_matmul",
     "rms_norm",

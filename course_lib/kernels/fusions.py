@@ -16,12 +16,15 @@ from course_lib.llm.parts import Fusion
 from course_lib.llm.weights import BlockWeights, QuantizedWeight, Weight
 
 
-def native_fusions(ext: ModuleType, packed: Callable[[Weight], tuple | None]) -> tuple[Fusion, ...]:
+def native_fusions(
+    ext: ModuleType, packed: Callable[[Weight], tuple | None], int8: bool = False
+) -> tuple[Fusion, ...]:
     """The fusions of the native parts.
 
     Args:
         ext: the extension.
         packed: a weight as `ext.quantized_matmul` takes it.
+        int8: for parts whose linear is `ext.int8_matmul`.
     """
 
     def served(*weights: Weight) -> bool:
@@ -57,7 +60,7 @@ def native_fusions(ext: ModuleType, packed: Callable[[Weight], tuple | None]) ->
         blocks = [block.weights for block in model.blocks]
         if not all(_decodes(weights) for weights in blocks):
             return None
-        decoder = native_decoder(ext, packed, model)
+        decoder = native_decoder(ext, packed, model, int8)
         config = model.config
 
         def fused(h, cache):
@@ -73,8 +76,11 @@ def native_fusions(ext: ModuleType, packed: Callable[[Weight], tuple | None]) ->
 
         return fused
 
+    whole = Fusion("layers", frozenset({"rms_norm", "linear", "rope", "attention", "swiglu"}), layers)
+    if int8:
+        return (whole,)
     return (
-        Fusion("layers", frozenset({"rms_norm", "linear", "rope", "attention", "swiglu"}), layers),
+        whole,
         Fusion("project", frozenset({"rms_norm", "linear", "rope"}), project),
         Fusion("output", frozenset({"linear"}), output),
         Fusion("feed_forward", frozenset({"rms_norm", "linear", "swiglu"}), feed_forward),
@@ -89,7 +95,7 @@ def _decodes(w: BlockWeights) -> bool:
     return all(map(fits, _linears(w))) and w.input_layernorm.dtype == mx.float32
 
 
-def native_decoder(ext: ModuleType, packed: Callable[[Weight], tuple | None], model):
+def native_decoder(ext: ModuleType, packed: Callable[[Weight], tuple | None], model, int8: bool = False):
     """The model's layers as `ext.decode` takes them. Arguments as for `native_fusions`."""
     config, rope = model.config, model.blocks[0].rope
     pairs = range(config.head_dim // 2)
@@ -103,7 +109,7 @@ def native_decoder(ext: ModuleType, packed: Callable[[Weight], tuple | None], mo
         layers.append((w.input_layernorm, w.post_attention_layernorm, w.q_norm, w.k_norm, linears))
     shape = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     return ext.Decoder(
-        *shape, config.rms_norm_eps, model.blocks[0].scale, rope["traditional"], speeds, layers
+        *shape, config.rms_norm_eps, model.blocks[0].scale, rope["traditional"], speeds, int8, layers
     )
 
 

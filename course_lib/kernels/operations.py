@@ -48,6 +48,27 @@ def quantized_matmul(
     return extension().quantized_matmul(x, (w, scales, biases, group_size, bits), stream)
 
 
+def int8_matmul(
+    x: mx.array,
+    w: mx.array,
+    scales: mx.array,
+    biases: mx.array,
+    group_size: int = 64,
+    bits: int = 4,
+    *,
+    stream: Where = None,
+) -> mx.array:
+    """`quantized_matmul` with x rounded to 8 bits first: faster, and no longer the same.
+
+    Each 32 neighbouring features of a row are rounded to whole multiples of a 127th of the largest of them
+    (LLM.int8()'s absmax quantization, https://arxiv.org/abs/2208.07339, in llama.cpp's small groups). A row
+    of the result depends on its row of x alone, to the last bit.
+
+    Args, returns and errors are those of `quantized_matmul`; x must be finite.
+    """
+    return extension().int8_matmul(x, (w, scales, biases, group_size, bits), stream)
+
+
 def scaled_dot_product_attention(
     queries: mx.array,
     keys: mx.array,

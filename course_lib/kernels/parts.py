@@ -11,8 +11,11 @@ from course_lib.kernels.extension import NotBuilt, extension
 from course_lib.kernels.scales import narrow_scales
 
 
-def cpu_parts():
+def cpu_parts(int8_activations: bool = False):
     """The parts of a model on the CPU, made of the native operations.
+
+    Args:
+        int8_activations: products with quantized weights round their inputs to 8 bits first.
 
     Returns:
         `course_lib.llm.parts.Parts`; None where MLX's default device is not the CPU, and, with a
@@ -21,14 +24,14 @@ def cpu_parts():
     if mx.default_device() != mx.cpu:
         return None
     try:
-        return _parts(extension())
+        return _parts(extension(), int8_activations)
     except NotBuilt as error:
         warnings.warn(f"{error}. Until then the model runs on MLX's own, many times slower.", stacklevel=2)
         return None
 
 
 @cache
-def _parts(ext):
+def _parts(ext, int8):
     from course_lib.kernels.fusions import fits, native_fusions
     from course_lib.llm.parts import Parts, mlx_attention, mlx_linear, mlx_rms_norm, mlx_rope, mlx_swiglu
     from course_lib.llm.room import RoomKVCache
@@ -48,11 +51,13 @@ def _parts(ext):
         known[weight] = arguments
         return arguments
 
+    matmul = ext.int8_matmul if int8 else ext.quantized_matmul
+
     def linear(x, weight):
         arguments = packed(weight)
         if arguments is None or x.dtype != mx.float32:
             return mlx_linear(x, weight)
-        out = ext.quantized_matmul(x, arguments)
+        out = matmul(x, arguments)
         return out if weight.bias is None else out + weight.bias
 
     def attention(queries, keys, values, *, scale, mask):
@@ -80,5 +85,5 @@ def _parts(ext):
 
     return replace(
         Parts(), linear=linear, attention=attention, rms_norm=rms_norm, rope=rope, swiglu=swiglu,
-        cache=RoomKVCache, fusions=native_fusions(ext, packed),
+        cache=RoomKVCache, fusions=native_fusions(ext, packed, int8),
     )  # fmt: skip

@@ -21,6 +21,7 @@ def load(
     *,
     dtype: mx.Dtype | None = None,
     parts: Parts | None = None,
+    int8_activations: bool = False,
     **replaced: Any,
 ) -> tuple[Model, Any]:
     """Load a model and its tokenizer.
@@ -32,6 +33,9 @@ def load(
         dtype: of the activations. By default float32 on the CPU, where MLX's half-precision
             kernels are slow and inexact, and the checkpoint's own on a GPU.
         parts: what the model is made of; by default `default_parts()`. `Parts()` is MLX's own.
+        int8_activations: on the CPU, round what goes into a product with a quantized weight to 8 bits,
+            32 features at a time, as llama.cpp does. Faster, and no longer the same text: the bench
+            `int8` says what it costs.
         **replaced: your own parts, by name: linear, attention, rms_norm, rope, swiglu, cache (see
             `parts.py`). `cache=None` makes a model that computes the whole sequence each time.
 
@@ -41,10 +45,13 @@ def load(
 
     Raises:
         ModelUnavailable: the model is not here and cannot be fetched; lists what is.
-        ValueError: the checkpoint needs something that is not implemented, or a bad dtype.
+        ValueError: the checkpoint needs something that is not implemented, a bad dtype, or int8
+            activations beside parts or without the native kernels.
         TypeError: no such part.
     """
-    chosen = (parts or default_parts()).replaced(**replaced)
+    if parts is not None and int8_activations:
+        raise ValueError("int8_activations is a matter of the default parts; give parts or int8_activations")
+    chosen = (parts or default_parts(int8_activations)).replaced(**replaced)
     _check_dtype(dtype)
     folder = find_checkpoint(name_or_path)
     from mlx_lm.utils import load_config, load_tokenizer

@@ -196,16 +196,29 @@ class Parts:
         return replace(self, **parts, fusions=kept)
 
 
-def default_parts() -> Parts:
+def default_parts(int8_activations: bool = False) -> Parts:
     """The parts a model gets where you name none.
 
     The native CPU kernels where MLX's default device is the CPU and they are built, MLX's own
     operations otherwise.
+
+    Args:
+        int8_activations: see `load`.
+
+    Raises:
+        ValueError: int8 activations without the native kernels, which alone have them.
     """
+    native = None
     if mx.default_device() == mx.cpu:
         try:
             from course_lib.kernels import cpu_parts
         except ImportError:
-            return Parts()
-        return cpu_parts() or Parts()
-    return Parts()
+            pass
+        else:
+            native = cpu_parts(int8_activations)
+    if int8_activations and native is None:
+        raise ValueError(
+            "int8_activations=True needs the native CPU kernels: MLX's default device the CPU "
+            "(mx.set_default_device(mx.cpu)), and the kernels built (course build)"
+        )
+    return native or Parts()

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   };
   drive("thread_pool", [] { return drive_thread_pool(); });
   drive("quantized_matmul", [&] { return drive_quantized_matmul(serial, threads); });
+  drive("int8_matmul", [&] { return drive_int8_matmul(serial, threads); });
   drive("attention", [&] { return drive_attention(serial, threads); });
   drive("rms_norm", [&] { return drive_rms_norm(serial, threads); });
   drive("rope", [&] { return drive_rope(serial, threads); });

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "attention.h"
+#include "int8_matmul.h"
 #include "quantized_matmul.h"
 #include "rms_norm.h"
 #include "rope.h"
@@ -85,7 +86,8 @@ class Layer {
   }
 
   void multiply(const Linear& linear, const float* x, float* y) {
-    quantized_matmul(x, linear.w.columns, linear.w, y, M_, kernels_, parallel_);
+    const auto run = s_.int8 ? int8_matmul : quantized_matmul;
+    run(x, linear.w.columns, linear.w, y, M_, kernels_, parallel_);
     for (int m = 0; m < M_ && linear.bias != nullptr; m++) {
       add_rows(linear.bias, 1, linear.w.rows, y + size_t{1} * m * linear.w.rows);
     }
@@ -143,7 +145,8 @@ class Layer {
 size_t decoder_layer_scratch(const DecoderShape& shape, const DecoderLayer& layer, const Step& step, int workers) {
   size_t kernels = 0;
   for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-    kernels = std::max(kernels, quantized_matmul_scratch(step.tokens, linear->w, workers));
+    const auto scratch_of = shape.int8 ? int8_matmul_scratch : quantized_matmul_scratch;
+    kernels = std::max(kernels, scratch_of(step.tokens, linear->w, workers));
   }
   for (const Segment& segment : step.segments) {
     kernels = std::max(kernels, attention_scratch(attention_size(shape, segment, step), workers));

@@ -36,6 +36,7 @@ struct DecoderShape {
   float scale;           // of the scores
   bool traditional;      // RoPE's pairs: rope.h
   const double* speeds;  // [D / 2], radians a position
+  bool int8;             // products with weights round their inputs to 8 bits first: int8_matmul.h
 };
 
 // A layer's keys and values, a row for each sequence, with room for `capacity` tokens each.

@@ -17,6 +17,7 @@ using namespace nb::literals;
 
 NB_MODULE(_ext, m) {
   m.def("quantized_matmul", &course::quantized_matmul, "x"_a, "weight"_a, "stream"_a = nb::none());
+  m.def("int8_matmul", &course::int8_matmul, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("attention", &course::attention, "queries"_a, "keys"_a, "values"_a, "scale"_a, "causal"_a,
         "mask"_a.none(), "stream"_a = nb::none());
   m.def("rms_norm", &course::rms_norm, "x"_a, "weight"_a, "eps"_a, "stream"_a = nb::none());
@@ -29,9 +30,10 @@ NB_MODULE(_ext, m) {
   m.def("feed_forward", &course::feed_forward, "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a,
         "stream"_a = nb::none());
   nb::class_<course::Decoder>(m, "Decoder")
-      .def(nb::init<int, int, int, float, float, bool, std::vector<double>,
+      .def(nb::init<int, int, int, float, float, bool, std::vector<double>, bool,
                     const std::vector<course::Decoder::LayerArrays>&>(),
-           "heads"_a, "kv_heads"_a, "head_dim"_a, "eps"_a, "scale"_a, "traditional"_a, "speeds"_a, "layers"_a);
+           "heads"_a, "kv_heads"_a, "head_dim"_a, "eps"_a, "scale"_a, "traditional"_a, "speeds"_a,
+           "int8"_a, "layers"_a);
   m.def("decode", &course::decode, "decoder"_a, "h"_a, "keys"_a, "values"_a, "segments"_a, "lengths"_a,
         "stream"_a = nb::none());
   nb::class_<course::LoadedQuantizedMatmul>(m, "LoadedQuantizedMatmul")

@@ -87,7 +87,7 @@ Step checked_step(const std::vector<SegmentNumbers>& segments, const std::vector
 }  // namespace
 
 Decoder::Decoder(int heads, int kv_heads, int head_dim, float eps, float scale, bool traditional,
-                 std::vector<double> speeds, const std::vector<LayerArrays>& layers)
+                 std::vector<double> speeds, bool int8, const std::vector<LayerArrays>& layers)
     : speeds_(std::move(speeds)) {
   if (layers.empty()) refuse(NAME, "there are no layers");
   if (kv_heads < 1 || heads % kv_heads != 0 || head_dim % 2 != 0 || head_dim > 256 ||
@@ -96,7 +96,7 @@ Decoder::Decoder(int heads, int kv_heads, int head_dim, float eps, float scale, 
   }
   const int E = std::get<0>(layers[0]).shape(0);
   const int F = std::get<0>(std::get<0>(std::get<4>(layers[0])[4])).shape(0);
-  shape_ = {E, heads, kv_heads, head_dim, F, eps, scale, traditional, speeds_.data()};
+  shape_ = {E, heads, kv_heads, head_dim, F, eps, scale, traditional, speeds_.data(), int8};
   const int wide = heads * head_dim, narrow = kv_heads * head_dim;
   for (const auto& [before_attention, before_mlp, of_queries, of_keys, linears] : layers) {
     if (linears.size() != 7) refuse(NAME, "a layer has seven weights");

@@ -26,7 +26,7 @@ class Decoder {
 
   // Evaluates the weights. Throws std::invalid_argument where they do not fit each other.
   Decoder(int heads, int kv_heads, int head_dim, float eps, float scale, bool traditional, std::vector<double> speeds,
-          const std::vector<LayerArrays>& layers);
+          bool int8, const std::vector<LayerArrays>& layers);
 
   const DecoderShape& shape() const { return shape_; }
   const std::vector<DecoderLayer>& layers() const { return layers_; }

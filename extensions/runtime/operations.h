@@ -18,6 +18,9 @@ namespace mx = mlx::core;
 
 mx::array quantized_matmul(const mx::array& x, const Packed& weight, mx::StreamOrDevice where);
 
+// x rounded to 8 bits first.
+mx::array int8_matmul(const mx::array& x, const Packed& weight, mx::StreamOrDevice where);
+
 mx::array attention(const mx::array& queries, const mx::array& keys, const mx::array& values, float scale,
                     bool causal, const std::optional<mx::array>& mask, mx::StreamOrDevice where);
 

@@ -220,3 +220,17 @@ def test_a_step_that_does_not_fit_its_room_is_refused(segments, lengths, message
     rooms = [mx.zeros((1, 2, 8, 32)) for _ in model.blocks]
     with pytest.raises(ValueError, match=message):
         extension().decode(decoder, mx.zeros((1, 3, 128)), rooms, rooms, segments, lengths)
+
+
+def test_int8_activations_are_the_same_step_by_step_and_row_by_row():
+    config = ModelConfig(**{"model_type": "llama"} | SHAPE | KINDS["llama"])
+    parts = cpu_parts(int8_activations=True)
+    fused, plain = (random_model(config, parts=p, group_size=32) for p in (parts, replace(parts, fusions=())))
+    tokens = prompt(1, 12)
+    whole = fused(tokens, fused.make_cache())
+    cache = fused.make_cache()
+    pieces = [fused(tokens[:, i : i + 1], cache) for i in range(12)]
+    assert same_bits(whole, plain(tokens, plain.make_cache()))
+    assert same_bits(whole, mx.concatenate(pieces, axis=1))
+    exact = random_model(config, group_size=32)(tokens)
+    assert 0 < mx.abs(whole - exact).max().item() < 0.1 * mx.abs(exact).max().item()

@@ -54,7 +54,7 @@ def gcc():
 
 
 def everything_ran(said):
-    names = ("thread_pool", "quantized_matmul", "attention", "rms_norm", "rope", "swiglu", "fork")
+    names = ("thread_pool", "quantized_matmul", "int8_matmul", "attention", "rms_norm", "rope", "swiglu", "fork")
     return all(name in said for name in names)
 
 

@@ -13,6 +13,7 @@ from llm.tiny import tiny_config, write_checkpoint
 
 from course_lib.llm import CONFIGS, ModelConfig, ModelUnavailable, QuantizedWeight, load, random_model
 from course_lib.llm.checkpoints import available_offline
+from course_lib.llm.parts import Parts
 
 TINY = ModelConfig.from_dict(tiny_config())
 TOKENS = mx.array([[1, 2, 3]])
@@ -220,3 +221,11 @@ def test_random_models_that_cannot_be_are_refused(options, message):
 def test_an_unknown_shape_lists_the_known_ones():
     with pytest.raises(ValueError, match="no shape is known for 'gpt-5'; there are smollm2-135m"):
         random_model("gpt-5")
+
+
+def test_int8_activations_are_a_matter_of_the_native_parts(monkeypatch):
+    with pytest.raises(ValueError, match="give parts or int8_activations"):
+        load("smollm2-135m", parts=Parts(), int8_activations=True)
+    monkeypatch.setattr("course_lib.kernels.cpu_parts", lambda int8_activations: None)
+    with pytest.raises(ValueError, match="needs the native CPU kernels"):
+        load("smollm2-135m", int8_activations=True)

@@ -137,7 +137,7 @@ def test_refuses_what_is_no_part(parts, message):
 
 def test_on_the_cpu_the_native_kernels_are_the_default_where_they_are_built(monkeypatch):
     native = Parts(swiglu=by_hand_swiglu)
-    cases = {"built": (lambda: native, native), "not built": (lambda: None, Parts())}
+    cases = {"built": (lambda int8: native, native), "not built": (lambda int8: None, Parts())}
     for cpu_parts, wanted in cases.values():
         monkeypatch.setitem(sys.modules, "course_lib.kernels", SimpleNamespace(cpu_parts=cpu_parts))
         on_cpu = mx.default_device() == mx.cpu
