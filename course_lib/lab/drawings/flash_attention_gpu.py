@@ -42,12 +42,11 @@ def walk_picture(L: int, S: int, queries: int, place: int, step: int) -> Figure:
     ax.add_patch(Rectangle((8.65, 0.65), 1.9, 1.2, facecolor=ORANGE))
     ax.text(9.6, 1.25, f"tile\n{KEYS} keys, then\ntheir values", ha="center", va="center", color=ink_on(ORANGE), fontsize=11)
     _box(ax, 6.2, 2.45, 4.6, 1.75, "registers of its SIMD-groups")
-    ax.text(8.5, 3.5, "largest, sum, weighted\nof each query, from tile to tile", ha="center", va="center", fontsize=11)
+    ax.text(8.5, 3.5, "largest, sum, weighted\nof each query, from tile to tile;\nthe result, at the end", ha="center", va="center", fontsize=11)
     end = 0.95 + max(L, S) * unit
     for y in (top + deep / 2, top + deep * 1.5 + 0.2, top + deep * 2.5 + 0.4):
         ax.annotate("", (6.15, 1.2), (end + 0.05, y), arrowprops={"arrowstyle": "->", "color": GREY, "lw": 1.5})
     ax.annotate("", (end + 0.05, top + 3 * (deep + 0.2) + deep / 2), (6.15, 3.5), arrowprops={"arrowstyle": "->", "color": GREY, "lw": 1.5})
-    ax.text(end + 0.42, 4.02, "at the end", fontsize=10, color=GREY, ha="center", va="top")
     ax.set(xlim=(-0.1, 11), ylim=(4.45, -0.6))
     ax.axis("off")
     return figure

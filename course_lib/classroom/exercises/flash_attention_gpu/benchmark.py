@@ -45,7 +45,7 @@ def _traffic(kernels):
         arrays = inputs(L, S)
         moved = {name: device_bytes(kernel, *arrays, mask="causal") for name, kernel in kernels.items()}
         moved[MINIMUM] = sum(a.nbytes for a in arrays) + arrays[0].nbytes
-        bars(moved, quantity="bytes moved", unit="bytes", relative_to=MINIMUM, title=title, log=True, ax=ax)
+        bars(moved, quantity="bytes moved", unit="bytes", title=title, log=True, ax=ax)
     return figure, ALT
 
 
