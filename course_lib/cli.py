@@ -35,10 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     measure.add_argument("--dry-run", action="store_true", help="tiny sizes on any machine, to see the file's form")
     serve = add("serve", _serve, "Serve the model over HTTP, as OpenAI's API does.")
     serve.add_argument("--model", default="smollm2-135m", help="a name or folder, as for load (%(default)s)")
+    serve.add_argument("--served-model-name", help="what clients call it (as --model)")
     serve.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s: this machine alone)")
     serve.add_argument("--port", type=int, default=8000, help="(%(default)s; 0: any free one)")
     serve.add_argument("--max-num-seqs", type=int, default=8, help="requests at a time (%(default)s)")
     serve.add_argument("--max-num-batched-tokens", type=int, default=256, help="tokens a step (%(default)s)")
+    serve.add_argument("--long-prefill-token-threshold", type=int, help="tokens of one prompt a step (no limit)")
     serve.add_argument("--max-model-len", type=int, help="tokens of a request (the model's context)")
     serve.add_argument("--block-size", type=int, help="tokens of a block of the paged cache (contiguous cache)")
     sharing = "paged cache: requests that begin alike share blocks (they do)"
@@ -206,14 +208,16 @@ def _serve(arguments) -> int:
     from .llm.errors import ModelUnavailable
 
     names = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "kv_cache_memory_bytes",
-             "enable_prefix_caching")  # fmt: skip
+             "enable_prefix_caching", "long_prefill_token_threshold")  # fmt: skip
     try:
         config = EngineConfig(**{name: getattr(arguments, name) for name in names})
         limits = ServerLimits(arguments.max_body_bytes, arguments.max_open_requests)
         where = {"host": arguments.host, "port": arguments.port, "grace": arguments.shutdown_timeout}
-        serve_model(arguments.model, config, limits=limits, **where)
+        serve_model(arguments.model, config, served_name=arguments.served_model_name, limits=limits, **where)
     except (ModelUnavailable, ValueError, OSError) as error:
         return _fail(error)
+    except KeyboardInterrupt:  # while the model is loaded; later the server ends in its own way
+        return 130
     return 0
 
 

@@ -282,9 +282,10 @@ class Engine:
 
     def _check(self, work: Sequence[Work], arrived: Sequence[Request]) -> None:
         """A schedule may be a learner's: what it returns must be possible."""
-        known = {id(request) for request in [*self.running, *arrived]}
+        running = {id(request) for request in self.running}
+        known = running.union(map(id, arrived))
         chosen = [id(request) for request, _ in work]
-        joining = sum(id(request) not in {id(r) for r in self.running} for request, _ in work)
+        joining = sum(one not in running for one in chosen)
         wrong = None
         if not work:
             wrong = "no work, though requests are there"

@@ -198,9 +198,9 @@ def test_a_client_that_goes_away_frees_its_row_and_the_others_go_on(server, clie
 
 
 def test_sigterm_lets_a_request_finish(alone):
-    with ServerProcess(course_serve()) as server, ThreadPoolExecutor() as pool:
+    with ServerProcess(course_serve("--served-model-name", "mine")) as server, ThreadPoolExecutor() as pool:
         asked = pool.submit(
-            client_of(server).completions.create, model=NAME, prompt=STORY, temperature=0, max_tokens=40
+            client_of(server).completions.create, model="mine", prompt=STORY, temperature=0, max_tokens=40
         )
         wait_for(lambda: gauge(server, "num_requests_running") == 1)
         assert server.stop(signal.SIGTERM) == -signal.SIGTERM

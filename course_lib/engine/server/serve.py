@@ -87,8 +87,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def serve_model(name: str, config: EngineConfig, **options) -> None:
+def serve_model(name: str, config: EngineConfig, served_name: str | None = None, **options) -> None:
     """Load a model and serve it. Options as for `serve`.
+
+    Args:
+        name: a name or folder, as for `load`.
+        served_name: what clients call it; None for `name`.
 
     Raises:
         ModelUnavailable, ValueError: as `load`.
@@ -97,4 +101,4 @@ def serve_model(name: str, config: EngineConfig, **options) -> None:
     from course_lib.llm import load
 
     model, tokenizer = load(name)
-    serve(Engine(model, tokenizer, config), name, **options)
+    serve(Engine(model, tokenizer, config), served_name or name, **options)
