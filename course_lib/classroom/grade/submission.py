@@ -104,6 +104,9 @@ def find_answer(cells: list[str], exercise: Exercise) -> tuple[str, str] | None:
 
 
 def _python(source: str) -> str:
+    first, _, rest = source.partition("\n")
+    if first.split()[:1] in (["%%time"], ["%%capture"], ["%%prun"]):  # they run the rest of the cell as it stands
+        source = rest
     try:
         return TransformerManager().transform_cell(source)
     except Exception:
