@@ -170,13 +170,17 @@ def _told(findings: list[Finding], text: str) -> str:
     """The first finding in words, with the learner's lines."""
     first = findings[0]
     lines = text.splitlines()
-    said = [f"{KINDS[first.kind][0].upper()}{KINDS[first.kind][1:]}. {first.message}"]
-    for line, words in ((first.line, "in your code"), (first.other_line, "and")):
-        if line is not None and 0 < line <= len(lines) and (words != "and" or line != first.line):
-            said.append(f"  {words}, line {line}: {lines[line - 1].strip()}")
+    said = [f"{_capital(KINDS[first.kind])}. {_capital(first.message)}"]
+    for line, words in ((first.line, "in your code, line"), (first.other_line, "and line")):
+        if line is not None and 0 < line <= len(lines) and (words != "and line" or line != first.line):
+            said.append(f"  {words} {line}: {lines[line - 1].strip()}")
     if more := len(findings) - 1:
         said.append(f"{more} more finding{'s' * (more > 1)}: mend this one first.")
     return "\n".join(said)
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _variable(finding: Finding) -> str:
