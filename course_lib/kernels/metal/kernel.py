@@ -52,6 +52,7 @@ class MetalKernel:
         self._device = device
         self._adapt = adapt  # of a kernel from a file: inputs, template -> inputs, indices in device memory, template
         self._on_apple = None
+        self._accepted: set[str] = set()  # sources that strict mode has accepted
 
     def __call__(
         self,
@@ -159,7 +160,10 @@ class MetalKernel:
             MetalError: what strict mode needs is not installed; that it compiles has been checked.
         """
         signature = self._signature(call)
-        check_types(metal_source(self._body, signature), self._body, signature)
+        source = metal_source(self._body, signature)
+        if source not in self._accepted:
+            check_types(source, self._body, signature)
+            self._accepted.add(source)
 
     def _signature(self, call: dict) -> Signature:
         defaults = {"template": None, "init_value": None, "order": "forward", "seed": 0, "time_limit": 60.0}
