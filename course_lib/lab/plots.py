@@ -71,6 +71,7 @@ def bars(
     ax.grid(axis="x")
     if log:
         _log_bars(ax)
+    ax.xaxis.set_major_formatter(TICKS)
     _finish(ax, x=(quantity, shown_unit), title=title)
     return ax.figure
 
@@ -186,6 +187,7 @@ def breakdown(
     ax.tick_params(axis="y", length=0, labelsize=12)
     ax.set_ylim(len(rows) - 0.55, -0.75)
     ax.spines["left"].set_visible(False)
+    ax.xaxis.set_major_formatter(TICKS)
     _finish(ax, x=(quantity, shown_unit), title=title)
     fit_segment_labels(ax, segments)
     return ax.figure
@@ -203,7 +205,6 @@ def _log_bars(ax: Axes) -> None:
     low, high = ax.get_xlim()
     steps = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)  # a tick a decade, more where there are few decades
     ax.xaxis.set_major_locator(LogLocator(subs=steps))
-    ax.xaxis.set_major_formatter(TICKS)
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 

@@ -52,6 +52,11 @@ class TestBars:
         shown = texts(bars(TIMES, quantity="time", unit="s", relative_to="naive"))
         assert {"120 ms", "12.0 ms  (10.0 times less)", "240 ms  (2.00 times more)"} <= set(shown)
 
+    def test_thousands_are_marked_on_the_axis(self):
+        for log in (False, True):
+            shown = texts(bars({"a": 90, "b": 4000}, quantity="speed", unit="tokens/s", log=log))
+            assert "1,000" in shown and not {"1000", "2000"} & set(shown)
+
     def test_the_spread_is_drawn_from_low_to_high(self):
         (ax,) = bars(TIMES, quantity="time", unit="s", spread={"yours": (0.011, 0.014)}).axes
         (line,) = ax.lines
@@ -163,6 +168,10 @@ class TestBreakdown:
         assert first.get_x() == 0
         assert second.get_x() == pytest.approx(first.get_width()) == pytest.approx(90)
         assert "100 ms" in texts(ax.figure)
+
+    def test_thousands_are_marked_on_the_axis(self):
+        shown = texts(breakdown({"all": {"a": 3000, "b": 1000}}, quantity="tokens", unit=""))
+        assert "1,000" in shown and "1000" not in shown
 
     def test_a_part_has_the_same_colour_in_every_row(self):
         (ax,) = self.draw().axes
