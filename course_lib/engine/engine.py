@@ -245,7 +245,8 @@ class Engine:
         for request, token in zip(step.sampled, tokens, strict=True):
             request.metrics.token_times.append(now)
             outputs.append(request.take(token))
-        for output in outputs:
+        # The last row first: a row that leaves is filled with the last one, and so nothing moves where many leave.
+        for output in reversed(outputs):
             self._report(output, now)
         self.metrics.count_step(
             StepRecord(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from course_lib.engine import Engine, EngineClosed, EngineConfig
 from course_lib.llm import generate, load
+from course_lib.techniques.batched_kv_cache import BatchedKVCache
 from course_lib.techniques.scheduling import Work, schedule_chunked, schedule_continuous, schedule_static
 
 PROMPT = [5, 9, 77, 130]
@@ -330,3 +331,19 @@ def test_the_real_model_says_the_same_in_company():
             assert_greedy(model, request.prompt, request.generated)
             if "course_lib.kernels" in model.parts.linear.__module__:  # rows do not see each other
                 assert request.text == text
+
+
+def test_rows_that_leave_together_move_nobody(tiny):
+    moved = []
+
+    class Watched(BatchedKVCache):
+        def remove(self, row):
+            moved.append(row != len(self.lengths) - 1)
+            return super().remove(row)
+
+    config = EngineConfig(max_num_seqs=4)
+    engine = Engine(tiny.model, tiny.tokenizer, config, make_layer=lambda: Watched(config.max_num_seqs))
+    for i in range(4):
+        engine.add([30 + i] * (i + 1), max_tokens=3, stop_tokens=())
+    engine.run()
+    assert moved == [False] * 4 * tiny.model.config.num_hidden_layers
