@@ -25,7 +25,7 @@ from .student import unwritten
 TIME_LIMIT = 10.0  # seconds for one launch in the emulator, which takes a few hundredths
 ON_GPU = "On this machine's GPU:\n"
 NO_STRICT_MODE = (
-    "Strict mode, which knows what Metal's compiler refuses, was left out: it needs the Python package `ziglang`."
+    "Strict mode, which knows what Metal's compiler refuses, was left out: it needs clang 16 or later, or the Python package `ziglang`."
 )
 # What a kernel of which a part is missing can be blamed for.
 OWN_FAULTS = ("out_of_bounds", "undefined", "crash", "stack_overflow", "time_limit", "threadgroup_memory")

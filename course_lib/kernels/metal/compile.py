@@ -34,6 +34,7 @@ _COMMON = [
 # Half is rounded after each operation, as on the GPU; and what is built here runs here.
 _WHERE_ACCEPTED = [["-march=native"], ["-fno-finite-loops"], ["-fexcess-precision=16"], ["-Xclang", "-ffloat16-excess-precision=none"]]
 _UNDEFINED = "signed-integer-overflow,shift,integer-divide-by-zero,bounds,unreachable,return,vla-bound"
+_HOOK = b"__tsan_"  # how the names begin of what an instrumented object calls
 # An access that the compiler merges with another, moves out of a loop or finds unneeded would not be seen. With
 # these switched off, each access of the source is one of the program, whatever the compiler's version.
 _EVERY_ACCESS = """
@@ -169,6 +170,8 @@ def _build(target: Path, source: str, signature: Signature, checked: bool, compi
             made = runtime.result()
         if ran.returncode:
             raise complaint(ran.stderr, translation)
+        if checked:
+            _require_hooks(folder, compiler)
         link = [compiler, "-o", folder / "kernel", folder / "kernel.o", made, "-lm", "-lpthread"]
         if os.uname().sysname == "Linux":
             link += ["-no-pie"]  # a line is looked up by its address in the file
@@ -237,6 +240,22 @@ def _require_memory_hooks(compiler: Path) -> None:
             f"{compiler} is clang {found[2]}; checked runs need clang {oldest} or later, or g++ 12 or later. "
             "Name another with the environment variable CXX."
         )
+
+
+def _require_hooks(folder: Path, compiler: Path) -> None:
+    """A compiler that takes the flags and puts no hooks in would make every kernel look clean."""
+    if _HOOK in (folder / "kernel.o").read_bytes():
+        return
+    # A kernel that touches no memory has none either, so ask one that does.
+    with tempfile.TemporaryDirectory(dir=_folder(), prefix="new-") as name:
+        probe = Path(name)
+        (probe / "kernel.cpp").write_text("void probe(const int* from, int* to) { *to = *from; }\n")
+        ran = _compile_kernel(probe, compiler, checked=True)
+        if ran.returncode or _HOOK not in (probe / "kernel.o").read_bytes():
+            raise BuildError(
+                f"{compiler} takes -fsanitize=thread and records no accesses, so that checked runs would find nothing. "
+                "Name another compiler with the environment variable CXX: g++ 12 or later, or clang 16 or later."
+            )
 
 
 @cache

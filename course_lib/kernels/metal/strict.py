@@ -1,14 +1,16 @@
 """Strict mode: reject what Metal's compiler would and a C++ compiler does not.
 
 The source as MLX would emit it is written as C++ for OpenCL, whose address spaces are Metal's under other names, and
-clang checks its types (from the Python package ziglang: it is on every platform). What OpenCL allows and Metal does
+clang checks its types (from the Python package ziglang, which is on every platform, or one of version 16 or later). What OpenCL allows and Metal does
 not is found by passes of our own: a pointer without an address space, a threadgroup variable outside a kernel,
 recursion. What both allow here and Metal may not is not found: this is not Metal's compiler.
 """
 
 import re
+import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib.util import find_spec
 
 from course_lib.kernels.metal.compile import check_cpp, compiler_here
@@ -43,7 +45,7 @@ def check_types(source: str, body: Body, signature: Signature) -> None:
 
     Raises:
         MetalSyntaxError: Metal's compiler would reject it; the message shows the line.
-        MetalError: ziglang is not installed.
+        MetalError: there is no clang that can.
     """
     try:
         check_cpp(source, signature)  # unknown names, float to bfloat, ...
@@ -58,10 +60,23 @@ def check_types(source: str, body: Body, signature: Signature) -> None:
         raise explain(error, body.texts) from None
 
 
+@cache
 def _clang() -> list[str]:
-    if find_spec("ziglang") is None:
-        raise MetalError(f"strict mode needs clang from the package ziglang: {sys.executable} -m pip install ziglang")
-    return [sys.executable, "-m", "ziglang", "clang"]
+    if find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang", "clang"]
+    clang = shutil.which("clang")
+    if clang is None or not _knows_all(clang):
+        raise MetalError(
+            "strict mode needs clang 16 or later, or the one in the package ziglang: "
+            f"{sys.executable} -m pip install ziglang"
+        )
+    return [clang]
+
+
+def _knows_all(clang: str) -> bool:
+    """Whether a clang takes the flags and Metal's declarations: older ones have no bfloat."""
+    command = [clang, *_FLAGS, "-include", str(_DECLARATIONS), "-"]
+    return subprocess.run(command, input="", capture_output=True, text=True, check=False).returncode == 0
 
 
 def _run_clang(translation: Translation) -> None:
