@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ...kernels.toolchain import BuildError
@@ -39,9 +40,11 @@ def check_kernel(ladder: str, *, rung: str) -> Callable:
     text = read_text(answer)
     verdict = judge(chosen, answer, text)
     record(verdict)
-    show(verdict)
+    strict = os.environ.get("COURSE_STRICT") == "1"
+    # Notes tell what this machine lacks. In strict mode panels are compared with stored ones, from another machine.
+    show(replace(verdict, note="") if strict else verdict)
     right = verdict.state is State.RIGHT
-    if verdict.state is State.WRONG or (os.environ.get("COURSE_STRICT") == "1" and not right):
+    if verdict.state is State.WRONG or (strict and not right):
         raise CheckFailed(summary(verdict))
     if not right:
         return chosen.load(None, rung)

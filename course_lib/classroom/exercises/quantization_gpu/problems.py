@@ -72,7 +72,7 @@ def problem(rung: str, x: mx.array, w: Matrix, what: str = "") -> MetalProblem:
     name = str(x.dtype).removeprefix("mlx.core.")
     allowed = tolerance(tokens, w, EPSILON[x.dtype])
     # Nearly right everywhere: no term is missing, but precision.
-    nearly = {"half_sums": lambda values: x.dtype != mx.float32 and bool((np.abs(values - wanted) < 10 * allowed).all())}
+    nearly = {"half_sums": lambda values: x.dtype != mx.float32 and bool((np.abs(values - wanted) < 4 * allowed).all())}
     return MetalProblem(
         f"x [{M}, {K}] {name}{what}, w [{len(w.weights)}, {K}], {w.bits} bits in groups of {w.group_size}",
         (x, w.words, w.scales, w.biases, w.group_size, w.bits),
