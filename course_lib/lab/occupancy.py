@@ -4,7 +4,7 @@ While a thread waits for memory, its core runs others: the more it holds, the le
 whole, and each takes registers, threadgroup memory and places for its threads, as long as it runs.
 
 Apple publishes two limits of one threadgroup (1,024 threads, 32 KiB of threadgroup memory) and none of a core. What
-stands in M1 was found by measuring: the register file by Alyssa Rosenzweig (https://alyssarosenzweig.ca/blog/asahi-gpu-part-3.html),
+stands in M1 was found by measuring: the register file, at least, by Alyssa Rosenzweig (https://rosenzweig.io/blog/asahi-gpu-part-3.html),
 the others in https://github.com/philipturner/metal-benchmarks. Take them as an example, not as a specification.
 """
 
@@ -35,7 +35,7 @@ class Core:
     threads: int
 
 
-M1 = Core(register_bytes=208 * 1024, threadgroup_bytes=64 * 1024, threads=3072)
+M1 = Core(register_bytes=208 * 1024, threadgroup_bytes=60 * 1024, threads=3072)
 
 
 def resident_threads(threads: int, registers: int, threadgroup_bytes: int, core: Core = M1) -> int:
