@@ -24,7 +24,7 @@ class Moment:
         tokens: of the request in the step: 0 while it waits.
         others: tokens of all others in the step.
         computed: of its tokens in the cache after the step.
-        blocks: numbers of its blocks after the step (before it gave them back, where it ended).
+        blocks: numbers of its blocks after the step; where it ended, those that it had before.
         piece: what it said in this step; None where it got no token.
         preempted: had it to step back in this step?
         waits: does it wait?

@@ -105,6 +105,8 @@ def show_scoreboard(assembly: Assembly, *, measure: bool = True) -> None:
 def words(assembly: Assembly, found: Race | None) -> list[str]:
     """What the picture has no room for: why the reference stands somewhere, and what else is kept."""
     said = [f"{part.slot.name}: {part.note}" for part in assembly.parts if part.note]
+    if missing := [part.slot.answers[0] for part in assembly.parts if not (part.is_yours or part.note)]:
+        said.append(f"not there yet: {', '.join(missing)}")
     elsewhere = kept_elsewhere(assembly.parts)
     on_a_gpu = [id for ids in elsewhere.values() for id in ids if ".metal." in id]
     counts = {notebook: len(set(ids) - set(on_a_gpu)) for notebook, ids in elsewhere.items()}

@@ -101,22 +101,33 @@ def _wrong(pieces, stop):
     }
 
 
-def _check(answer, t, pieces, stop):
+def _check(answer, t, pieces, stop, end=True):
+    """end: with `finish`. It comes last, so that what `add` does is told to those who have not written it."""
     stream = answer(tuple(stop))
     given, flags = [], []
-    for piece in [*pieces, None]:
-        given.append(stream.finish() if piece is None else stream.add(piece))
+    for piece in pieces:
+        given.append(stream.add(piece))
         flags.append(bool(stream.stopped))
+    _compare(t, pieces, stop, given, flags)
+    if end:
+        given.append(stream.finish())
+        flags.append(bool(stream.stopped))
+        _compare(t, pieces, stop, given, flags)
+
+
+def _compare(t, pieces, stop, given, flags):
+    count = len(given)
     call = f"StopStrings({list(stop)}), pieces {list(pieces)}"
     t.true(all(isinstance(text, str) for text in given), f"{call}: add and finish return {given}.", "returns_text")
-    shown = ["".join(given[: i + 1]) for i in range(len(given))]
-    wanted, has_stopped = _right(pieces, stop)
+    shown = ["".join(given[: i + 1]) for i in range(count)]
+    wanted, has_stopped = (found[:count] for found in _right(pieces, stop))
     if shown != wanted:
-        known = [name for name, others in _wrong(pieces, stop).items() if others == shown]
+        known = [name for name, others in _wrong(pieces, stop).items() if others[:count] == shown]
         at = next(i for i, pair in enumerate(zip(shown, wanted, strict=True)) if pair[0] != pair[1])
         where = "finish()" if at == len(pieces) else f"add({pieces[at]!r})"
         message = f"{call}: after {where} {shown[at]!r} has been shown.\nWanted: {wanted[at]!r}."
-        t.true(False, message, known[0] if known else _kind(shown[at], wanted[at], "".join(pieces), at and given[at], shown[at - 1] if at else ""))
+        kind = _kind(shown[at], wanted[at], "".join(pieces), at and given[at], shown[at - 1] if at else "")
+        t.true(False, message, known[0] if known else kind)
     t.equal(f"{call}: `stopped` after each", flags, has_stopped, mistakes={"not_stopped": lambda given: True})
 
 
@@ -131,18 +142,18 @@ def _kind(shown, wanted, text, given, before):
 
 @stop_strings.case("without stop strings everything is shown at once")
 def _(answer, t):
-    _check(answer, t, ["Once", " upon", "", " a time"], [])
+    _check(answer, t, ["Once", " upon", "", " a time"], [], end=False)
 
 
 @stop_strings.case("a text without any of them is shown whole")
 def _(answer, t):
-    _check(answer, t, ["Once", " upon", " a time"], ["###"])
+    _check(answer, t, ["Once", " upon", " a time"], ["###"], end=False)
 
 
 @stop_strings.case("a stop string in one piece ends the text before it")
 def _(answer, t):
-    _check(answer, t, ["one two", " STOP three", " four"], ["STOP"])
-    _check(answer, t, ["STOP"], ["STOP"])
+    _check(answer, t, ["one two", " STOP three", " four"], ["STOP"], end=False)
+    _check(answer, t, ["STOP"], ["STOP"], end=False)
 
 
 @stop_strings.case("a stop string that comes in pieces")
