@@ -2,6 +2,8 @@
 
 llama.cpp rounds activations to 8 bits before each product with packed weights, and holds keys and values in half
 precision; both are its defaults. The course's model computes in float32 unless a contender's name says otherwise.
+Where the processor has tiles for products of bytes (AMX), llama.cpp lays the weights out for them; a second llama.cpp,
+with the weights as in the file, shows how it runs where there are none.
 
 The last case asks how near decoding comes to the limit of any implementation: a token reads every weight once, so it
 cannot be faster than reading as many bytes.
@@ -20,10 +22,11 @@ from course_lib import kernels
 from course_lib.lab.passage import PASSAGE
 from course_lib.lab.timing import Comparison, compare
 from course_lib.llm import load
-from course_lib.techniques.batched_kv_cache import BatchedKVCache
+from course_lib.llm.room import RoomBatchedKVCache
 
 NAME = "smollm2-135m"
-PEER, FLOAT, READING = "llama.cpp", "f32 activations", "reading as many bytes"
+PEER, FLOAT, INT8, READING = "llama.cpp", "f32 activations", "int8 activations", "reading as many bytes"
+NO_TILES = "llama.cpp, weights as in the file"
 SHORT, LONG = 37, 2048  # tokens of context
 PROMPTS = {37: 1.8, 128: 1.8, 512: None}  # tokens: goal
 ROWS = (8, 32)
@@ -32,56 +35,59 @@ ROWS = (8, 32)
 def run(rounds: int) -> Iterator[Result]:
     """First tokens, decoding, and decoding several rows at a time."""
     try:
-        peer = LlamaCpp(kernels.threads(), context=LONG + 64)
+        peer, plain = (LlamaCpp(kernels.threads(), context=LONG + 64, repack=repack) for repack in (True, False))
     except Unavailable as error:
         print(f"cpu: skipped, for there is no llama.cpp to compare with: {error}", file=sys.stderr)
         return
     print(f"llama.cpp: {peer.system}", file=sys.stderr)
-    ours = Ours()
+    ours, int8 = Ours(), Ours(int8_activations=True)
     ids = ours.tokenizer.encode(PASSAGE * 8)
     assert len(ids) > LONG, len(ids)
 
     for count, goal in PROMPTS.items():
         prompt = ids[:count]
-        yield contest(f"first token after {count}", count, rounds, goal, {
+        yield contest(f"first token after {count}", count, rounds, {FLOAT: goal} if goal else {}, {
             PEER: lambda prompt=prompt: peer.first_token(prompt),
+            NO_TILES: lambda prompt=prompt: plain.first_token(prompt),
             FLOAT: lambda prompt=prompt: ours.first_token(prompt),
+            INT8: lambda prompt=prompt: int8.first_token(prompt),
         })  # fmt: skip
-    for context, steps, goal in ((SHORT, 32, 1.0), (LONG, 16, None)):
-        peer.hold(ids[:context])
-        ours.hold(ids[:context])
-        contenders = {PEER: lambda n=steps: peer.decode(n), FLOAT: lambda n=steps: ours.decode(n)}
-        yield contest(f"decode after {context}", 1, rounds, goal, contenders, steps)
-    peer.close()
+    for context, steps, goals in ((SHORT, 32, {FLOAT: 1.0, INT8: 1.2}), (LONG, 16, {})):
+        contenders = {PEER: peer, NO_TILES: plain, FLOAT: ours, INT8: int8}
+        for contender in contenders.values():
+            contender.hold(ids[:context])
+        decoding = {name: lambda c=c, n=steps: c.decode(n) for name, c in contenders.items()}
+        yield contest(f"decode after {context}", 1, rounds, goals, decoding, steps)
+    peer.close(), plain.close()
     for rows in ROWS:
         peer = LlamaCpp(kernels.threads(), context=256, sequences=rows)
-        batch = Rows(ours.model, rows)
-        for holder in (peer, batch):
-            holder.hold(ids[:SHORT])
-        contenders = {PEER: lambda peer=peer: peer.decode(16), FLOAT: lambda batch=batch: batch.decode(16)}
-        yield contest(f"decode {rows} rows", rows, rounds, None, contenders, 16)
+        contenders = {PEER: peer, FLOAT: Rows(ours.model, rows), INT8: Rows(int8.model, rows)}
+        for contender in contenders.values():
+            contender.hold(ids[:SHORT])
+        decoding = {name: lambda c=c: c.decode(16) for name, c in contenders.items()}
+        yield contest(f"decode {rows} rows", rows, rounds, {}, decoding, 16)
         peer.close()
-    yield share_of_bandwidth(ours, ids[:SHORT], rounds)
+    yield share_of_bandwidth({FLOAT: ours, INT8: int8}, ids[:SHORT], rounds)
 
 
-def contest(case, tokens, rounds, goal, contenders, steps=1) -> Result:
+def contest(case, tokens, rounds, goals, contenders, steps=1) -> Result:
     """`tokens` are what one of the call's `steps` is worth."""
     compared = compare(contenders, rounds=rounds, warmup=2)
     compared = Comparison({name: seconds / steps for name, seconds in compared.samples.items()})
-    return Result("cpu", case, PEER, compared, tokens, "tok", {} if goal is None else {FLOAT: goal})
+    return Result("cpu", case, PEER, compared, tokens, "tok", goals)
 
 
-def share_of_bandwidth(ours: "Ours", prompt: list[int], rounds: int, steps: int = 32) -> Result:
+def share_of_bandwidth(models: dict[str, "Ours"], prompt: list[int], rounds: int, steps: int = 32) -> Result:
     """A decode step against reading as many bytes as its weights are: the ratio is the share of the bandwidth."""
-    ours.hold(prompt)
+    for model in models.values():
+        model.hold(prompt)
     threads = kernels.threads()
-    weights = np.ones(ours.bytes_a_token // 4, np.float32)
+    weights = np.ones(models[FLOAT].bytes_a_token // 4, np.float32)
     parts = np.array_split(weights, threads)
     with ThreadPoolExecutor(threads) as pool:
-        compared = compare({
-            READING: lambda: [list(pool.map(np.max, parts)) for _ in range(steps)],
-            FLOAT: lambda: ours.decode(steps),
-        }, rounds=rounds, warmup=1)  # fmt: skip
+        contenders = {READING: lambda: [list(pool.map(np.max, parts)) for _ in range(steps)]}
+        contenders |= {name: lambda m=model: m.decode(steps) for name, model in models.items()}
+        compared = compare(contenders, rounds=rounds, warmup=1)
     compared = Comparison({name: seconds / steps for name, seconds in compared.samples.items()})
     return Result("cpu", "bytes of weights a token", READING, compared, weights.nbytes / 1e9, "GB")
 
@@ -124,7 +130,7 @@ class Rows:
         self.model, self.rows = model, rows
 
     def hold(self, prompt: list[int]) -> None:
-        self.cache = [BatchedKVCache(self.rows) for _ in self.model.blocks]
+        self.cache = [RoomBatchedKVCache(self.rows) for _ in self.model.blocks]
         for layer in self.cache:
             for _ in range(self.rows):
                 layer.add()

@@ -1,6 +1,8 @@
 // llama.cpp's side of the bench: a program that bench/llama_cpp.py starts and tells what to compute.
 //
-//   llama_cpp MODEL.gguf THREADS CONTEXT SEQUENCES
+//   llama_cpp MODEL.gguf THREADS CONTEXT SEQUENCES REPACK
+//
+// REPACK is 1 for llama.cpp's default, 0 for weights as they lie in the file: without tiles (AMX) in particular.
 //
 // Reads commands, one a line, and answers each with one line when the work is done:
 //
@@ -30,9 +32,10 @@ namespace {
 
 class Peer {
  public:
-  Peer(const char* path, int threads, int context, int sequences) : sequences_(sequences) {
+  Peer(const char* path, int threads, int context, int sequences, bool repack) : sequences_(sequences) {
     llama_model_params model = llama_model_default_params();
     model.n_gpu_layers = 0;
+    model.use_extra_bufts = repack;
     model_ = llama_model_load_from_file(path, model);
     if (model_ == nullptr) fail("llama.cpp could not load the model");
     llama_context_params params = llama_context_default_params();
@@ -110,11 +113,11 @@ class Peer {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) fail("usage: llama_cpp MODEL.gguf THREADS CONTEXT SEQUENCES");
+  if (argc != 6) fail("usage: llama_cpp MODEL.gguf THREADS CONTEXT SEQUENCES REPACK");
   llama_log_set([](ggml_log_level level, const char* text, void*) {
     if (level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
   }, nullptr);
-  Peer peer(argv[1], std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]));
+  Peer peer(argv[1], std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]));
   std::cout << llama_print_system_info() << std::endl;
 
   for (std::string line; std::getline(std::cin, line);) {

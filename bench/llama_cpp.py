@@ -2,7 +2,7 @@
 
 The source is that of llama-cpp-python's source package; pip fetches it, so whoever could set the course up can
 build it. It is compiled for this processor alone, with whatever llama.cpp turns on by itself, once, into the
-user's cache folder (ten minutes on two cores).
+user's cache folder (some minutes on two cores).
 
 Fair means: the same GGUF file that the course's weights were converted from, and the same number of threads.
 Two things are llama.cpp's own and stay as they are by default: it quantises activations to 8 bits before each
@@ -47,6 +47,8 @@ class LlamaCpp:
         threads: as many as the contenders have.
         context: tokens that each sequence has room for.
         sequences: decoded side by side.
+        repack: llama.cpp's default, which lays weights out anew where that is faster, as for a processor's tiles
+            (Intel's AMX). Without: how it runs on processors that have none.
 
     Attributes:
         system: what it was compiled with, in its own words.
@@ -55,8 +57,8 @@ class LlamaCpp:
         Unavailable: see there.
     """
 
-    def __init__(self, threads: int, context: int = 1024, sequences: int = 1) -> None:
-        command = [program(), gguf(), str(threads), str(context), str(sequences)]
+    def __init__(self, threads: int, context: int = 1024, sequences: int = 1, repack: bool = True) -> None:
+        command = [program(), gguf(), str(threads), str(context), str(sequences), str(int(repack))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.system = self._answer()
 

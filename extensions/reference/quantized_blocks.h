@@ -60,12 +60,24 @@ ALWAYS_INLINE Floats spread(const float* scales) {
   }
 }
 
+// The lowest BITS bits of every word, as a float.
+template <int BITS>
+ALWAYS_INLINE Floats lowest(Words words) {
+#if defined(__GNUC__) && !defined(__clang__) && VECTOR_BYTES == 64
+  // A vector of 16 floats is a table of all 4-bit numbers, and looking up reads no more than 4 bits of a lane: one
+  // instruction in place of a mask and a conversion.
+  if constexpr (BITS == 4) {
+    const Floats table{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return __builtin_shuffle(table, (Ints)words);
+  }
+#endif
+  return __builtin_convertvector((Ints)(words & ((1u << BITS) - 1)), Floats);
+}
+
 // Weight j of every word.
 template <int BITS>
 ALWAYS_INLINE Floats unpack(Words words, int j, Floats scale, Floats bias) {
-  constexpr uint32_t MASK = (1u << BITS) - 1;
-  Words q = words >> (BITS * j) & MASK;
-  return __builtin_convertvector((Ints)q, Floats) * scale + bias;
+  return lowest<BITS>(words >> (BITS * j)) * scale + bias;
 }
 
 }  // namespace course
