@@ -195,18 +195,16 @@ class _Nucleus(Sampler):
     """A sampler whose top_p is the learner's filter of logits [V]."""
 
     def __init__(self, params, top_p_filter):
-        super().__init__(params)
-        self._filter = top_p_filter
+        super().__init__(replace(params, top_p=1))  # which draws from what the filter leaves
+        self._top_p, self._filter = params.top_p, top_p_filter
 
     def __call__(self, logits: mx.array) -> mx.array:
-        if self.params.temperature == 0 or self.params.top_p == 1:
+        if self.params.temperature == 0 or self._top_p == 1:
             return super().__call__(logits)
-        scaled = sampling_logits(logits, replace(self.params, top_p=1, min_p=0))
-        rows = [self._filter(row, self.params.top_p) for row in scaled.reshape(-1, scaled.shape[-1])]
+        scaled = sampling_logits(logits, replace(self.params, min_p=0))
+        rows = [self._filter(row, self._top_p) for row in scaled.reshape(-1, scaled.shape[-1])]
         nucleus = mx.stack(rows).reshape(scaled.shape)
-        others = sampling_logits(logits, replace(self.params, top_p=1))
-        self._key, key = mx.random.split(self._key)
-        return mx.random.categorical(mx.where(nucleus > -mx.inf, others, -mx.inf), key=key)
+        return super().__call__(mx.where(nucleus > -mx.inf, logits, -mx.inf))
 
 
 class _MyEngine(Engine):
