@@ -15,8 +15,8 @@ TIMED = {"1,024 queries and keys (prefill)": (1024, 1024), "1 query, 8,192 keys 
 ROUNDS, SECONDS = 7, 2.0
 MINIMUM = "each number once"
 ALT = (
-    "The rungs for a prompt and for one token, logarithmic: bytes moved in device memory beside each number once, or on a "
-    "machine with a GPU times beside MLX's own kernel."
+    "The rungs for a prompt and for one token: bytes moved in device memory beside each number once, or on a machine with a "
+    "GPU times beside MLX's own kernel, logarithmic."
 )
 
 
@@ -45,7 +45,7 @@ def _traffic(kernels):
         arrays = inputs(L, S)
         moved = {name: device_bytes(kernel, *arrays, mask="causal") for name, kernel in kernels.items()}
         moved[MINIMUM] = sum(a.nbytes for a in arrays) + arrays[0].nbytes
-        bars(moved, quantity="bytes moved", unit="bytes", title=title, log=True, ax=ax)
+        bars(moved, quantity="bytes moved", unit="bytes", title=title, ax=ax)
     return figure, ALT
 
 
