@@ -29,8 +29,8 @@ template <typename T, int D, int SIMDGROUPS = 4>
   threadgroup vec<T, 4> fours[KEYS * D / 4];  // the tile, written four numbers at a time
   threadgroup T* tile = (threadgroup T*)fours;
 
-  // Of each 8 x 8 matrix a lane holds two elements, (row, column) and (row, column + 1). The four lanes of a row differ in
-  // bits 0 and 3 of their index.
+  // Of each 8 x 8 matrix a lane holds two elements, (row, column) and (row, column + 1): thread_elements()[0] and [1]. The
+  // four lanes of a row differ in bits 0 and 3 of their index.
   const ushort row = (lane / 4 & 4) + lane / 2 % 4, column = (lane / 4 & 2) * 2 + lane % 2 * 2;
 
   const uint h = place.y, b = place.z;
@@ -45,7 +45,7 @@ template <typename T, int D, int SIMDGROUPS = 4>
   simdgroup_float8x8 weighted[D / SIDE];
   for (int j = 0; j < D / SIDE; j++) {
     device const T* pair = q + (head * L + l) * D + j * SIDE + column;
-    queries[j].thread_elements() = l < L ? *(device const vec<T, 2>*)pair : vec<T, 2>(0);
+    for (int e = 0; e < 2; e++) queries[j].thread_elements()[e] = l < L ? pair[e] : T(0);
     weighted[j] = make_filled_simdgroup_matrix<float, SIDE, SIDE>(0.0f);
   }
   float largest = LOWEST, sum = 0;  // of this lane's query
@@ -76,10 +76,11 @@ template <typename T, int D, int SIMDGROUPS = 4>
     // BEGIN SOLUTION
     float now = largest;
     for (int n = 0; n < KEYS / SIDE; n++) {
-      thread float2& pair = scores[n].thread_elements();
       for (int e = 0; e < 2; e++) {
-        pair[e] = first + n * SIDE + column + e < seen ? scale * pair[e] : LOWEST;
-        now = max(now, pair[e]);
+        const bool sees = first + n * SIDE + column + e < seen;
+        const float score = sees ? scale * scores[n].thread_elements()[e] : LOWEST;
+        scores[n].thread_elements()[e] = score;
+        now = max(now, score);
       }
     }
     now = max(now, simd_shuffle_xor(now, 1));
@@ -87,14 +88,19 @@ template <typename T, int D, int SIMDGROUPS = 4>
     const float rescale = exp(largest - now);
     float total = 0;
     for (int n = 0; n < KEYS / SIDE; n++) {
-      scores[n].thread_elements() = exp(scores[n].thread_elements() - now);
-      total += scores[n].thread_elements()[0] + scores[n].thread_elements()[1];
+      for (int e = 0; e < 2; e++) {
+        const float weight = exp(scores[n].thread_elements()[e] - now);
+        scores[n].thread_elements()[e] = weight;
+        total += weight;
+      }
     }
     total += simd_shuffle_xor(total, 1);
     total += simd_shuffle_xor(total, 8);
     largest = now;
     sum = sum * rescale + total;
-    for (int j = 0; j < D / SIDE; j++) weighted[j].thread_elements() *= rescale;
+    for (int j = 0; j < D / SIDE; j++) {
+      for (int e = 0; e < 2; e++) weighted[j].thread_elements()[e] *= rescale;
+    }
     // END SOLUTION
 
     threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -118,7 +124,7 @@ template <typename T, int D, int SIMDGROUPS = 4>
   if (l >= L) return;
   for (int j = 0; j < D / SIDE; j++) {
     device T* pair = out + (head * L + l) * D + j * SIDE + column;
-    *(device vec<T, 2>*)pair = vec<T, 2>(weighted[j].thread_elements() / sum);
+    for (int e = 0; e < 2; e++) pair[e] = T(weighted[j].thread_elements()[e] / sum);
   }
 }
 

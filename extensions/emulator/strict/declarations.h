@@ -194,12 +194,23 @@ struct simd_vote {
 simd_vote simd_ballot(bool);
 simd_vote simd_active_threads_mask();
 
+// In Metal a vector of 64, of which elements 0 and 1 are the lane's: not a vec<T, 2>.
+template <class T> struct matrix_elements {
+  __private T& operator[](int) __private;
+  T operator[](int) const __private;
+#define CHANGED(by)                                    \
+  __private matrix_elements& operator by(T) __private; \
+  __private matrix_elements& operator by(const __private matrix_elements&) __private;
+  CHANGED(+=) CHANGED(-=) CHANGED(*=) CHANGED(/=)
+#undef CHANGED
+  T elements[2];
+};
 template <class T, int R = 8, int C = 8> struct simdgroup_matrix {
   simdgroup_matrix() __private;
   explicit simdgroup_matrix(T) __private;
-  __private vec<T, 2>& thread_elements() __private;
-  const __private vec<T, 2>& thread_elements() const __private;
-  vec<T, 2> elements;
+  __private matrix_elements<T>& thread_elements() __private;
+  const __private matrix_elements<T>& thread_elements() const __private;
+  matrix_elements<T> elements;
 };
 typedef simdgroup_matrix<float> simdgroup_float8x8;
 typedef simdgroup_matrix<half> simdgroup_half8x8;

@@ -138,10 +138,11 @@ native_rival(
 # --- matrices --------------------------------------------------------------------------------------------------
 
 LOAD_KEY = "simdgroup_load(key, tile + n * SIDE * D + j * SIDE, D, ulong2(0, 0), true);"
-PAIR = "pair[e] = first + n * SIDE + column + e < seen ? scale * pair[e] : LOWEST;"
+PAIR = "const bool sees = first + n * SIDE + column + e < seen;"
+SCALED = "sees ? scale * scores[n].thread_elements()[e] : LOWEST;"
 MAX_8, SUM_8 = "now = max(now, simd_shuffle_xor(now, 8));", "total += simd_shuffle_xor(total, 8);"
 MATRIX_SUM = "sum = sum * rescale + total;"
-MATRIX_WEIGHTED = "for (int j = 0; j < D / SIDE; j++) weighted[j].thread_elements() *= rescale;"
+MATRIX_WEIGHTED = "for (int e = 0; e < 2; e++) weighted[j].thread_elements()[e] *= rescale;"
 MULTIPLY = "simdgroup_multiply_accumulate(scores[n], queries[j], key, scores[n]);"
 LOAD_VALUE = "simdgroup_load(value, tile + n * SIDE * D + j * SIDE, D);"
 VALUES = "((device const vec<T, 4>*)(values + first * D))[i]"
@@ -150,15 +151,16 @@ native_mutant(MATRICES, "no_rescale", (MATRIX_SUM, "sum += total;"), (MATRIX_WEI
 native_mutant(MATRICES, "no_rescale", (MATRIX_WEIGHTED, ""), name="values not rescaled")
 native_mutant(MATRICES, "no_rescale", (MATRIX_SUM, "sum += total;"), name="sum not rescaled")
 native_mutant(MATRICES, "not_carried", (UPDATE, ""))
-native_mutant(MATRICES, "half_sums", (PAIR, f"pair[e] = float(T(pair[e]));\n        {PAIR}"), name="scores in half")
+native_mutant(MATRICES, "half_sums", (SCALED, SCALED.replace("scores[n].thread_elements()[e]", "float(T(scores[n].thread_elements()[e]))")), name="scores in half")
 native_mutant(
     MATRICES, "half_sums",
     ("simdgroup_multiply_accumulate(weighted[j], scores[n], value, weighted[j]);",
-     "simdgroup_matrix<T, SIDE, SIDE> weights, all;\n        weights.thread_elements() = vec<T, 2>(scores[n].thread_elements());\n        all.thread_elements() = vec<T, 2>(weighted[j].thread_elements());\n"
-     "        simdgroup_multiply_accumulate(all, weights, value, all);\n        weighted[j].thread_elements() = float2(all.thread_elements());"),
+     "simdgroup_matrix<T, SIDE, SIDE> weights, all;\n        for (int e = 0; e < 2; e++) {\n          weights.thread_elements()[e] = T(scores[n].thread_elements()[e]);\n"
+     "          all.thread_elements()[e] = T(weighted[j].thread_elements()[e]);\n        }\n        simdgroup_multiply_accumulate(all, weights, value, all);\n"
+     "        for (int e = 0; e < 2; e++) weighted[j].thread_elements()[e] = float(all.thread_elements()[e]);"),
 )  # fmt: skip
-native_mutant(MATRICES, "not_scaled", (PAIR, PAIR.replace("scale * ", "")))
-native_mutant(MATRICES, "not_divided", ("weighted[j].thread_elements() / sum", "weighted[j].thread_elements()"))
+native_mutant(MATRICES, "not_scaled", (SCALED, SCALED.replace("scale * ", "")))
+native_mutant(MATRICES, "not_divided", ("weighted[j].thread_elements()[e] / sum", "weighted[j].thread_elements()[e]"))
 native_mutant(MATRICES, "endless", ("      for (int j = 0; j < D / SIDE; j++) {\n        simdgroup_matrix<T, SIDE, SIDE> key;", "      for (int j = 0; j < D / SIDE;) {\n        simdgroup_matrix<T, SIDE, SIDE> key;"))
 native_mutant(MATRICES, "one_too_many", (PAIR, PAIR.replace("< seen", "< min(S, seen + causal)")))
 native_mutant(MATRICES, "one_too_few", (PAIR, PAIR.replace("< seen", "< seen - causal")))
@@ -170,12 +172,13 @@ native_mutant(MATRICES, "not_transposed", (LOAD_KEY, LOAD_KEY.replace(", ulong2(
 native_mutant(MATRICES, "keys_as_values", (VALUES, VALUES.replace("values", "keys")))
 native_mutant(MATRICES, "out_of_tile", (LOAD_VALUE, LOAD_VALUE.replace("n * SIDE * D", "(first + n * SIDE) * D")))
 native_mutant(MATRICES, None, (SUM_8, "total = simd_sum(total);"), name="all rows together")
+native_mutant(MATRICES, None, (MATRIX_WEIGHTED, "thread float2& pair = weighted[j].thread_elements();\n      pair *= rescale;"), name="elements are no pair to Metal's compiler")
 native_mutant(MATRICES, None, (PAIR, PAIR.replace("column + e", "e")), name="the column forgotten")
 native_mutant(MATRICES, None, (LOAD_VALUE, LOAD_VALUE.replace("D);", "D, ulong2(0, 0), true);")), name="values transposed")
 
 native_rival(
     MATRICES,
-    (MATRIX_WEIGHTED, "for (int j = 0; j < D / SIDE; j++) {\n      weighted[j].thread_elements()[0] *= rescale;\n      weighted[j].thread_elements()[1] *= rescale;\n    }"),
+    (MATRIX_WEIGHTED, "weighted[j].thread_elements() *= rescale;"),
     (MAX_8, "now = max(now, simd_shuffle_xor(now, 9));"),
     name="another butterfly",
 )  # fmt: skip
