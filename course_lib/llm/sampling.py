@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ class Sampler:
             logits: [..., V].
 
         Returns:
-            Token ids [...], uint32. Lazy: nothing is evaluated here.
+            Token ids [...], uint32. Lazy on a GPU, and where the temperature is 0.
         """
         if self.params.temperature == 0:
             return mx.argmax(logits, axis=-1)
         self._key, key = mx.random.split(self._key)
+        if mx.default_device() == mx.cpu:
+            return drawn_on_cpu(logits, self.params, key)
         return mx.random.categorical(sampling_logits(logits, self.params), key=key)
 
 
@@ -102,17 +105,60 @@ def sampling_logits(logits: mx.array, params: SamplingParams) -> mx.array:
 
 
 def _nucleus_edge(logits: mx.array, top_p: float) -> mx.array:
-    """The smallest logit [..., 1] that top_p keeps, of logits whose maximum is 0."""
-    weights = mx.exp(logits)
-    total = mx.sum(weights, axis=-1, keepdims=True)
-    candidates = logits
-    if mx.default_device() == mx.cpu:
-        # Tokens that hold less than (1 - top_p) / V each hold less than 1 - top_p together: none is in the nucleus.
-        # Sorting the few others takes a tenth of the time. (A GPU sorts fast, and would have to wait for their number.)
-        likely = mx.sum(weights >= total * ((1 - top_p) / logits.shape[-1]), axis=-1)
-        candidates = mx.topk(logits, mx.max(likely).item(), axis=-1)
-    ordered = -mx.sort(-candidates, axis=-1)  # most probable first
-    probabilities = mx.exp(ordered) / total
+    """The smallest logit [..., 1] that top_p keeps."""
+    ordered = -mx.sort(-logits, axis=-1)  # most probable first
+    probabilities = mx.softmax(ordered, axis=-1)
     before = mx.cumsum(probabilities, axis=-1) - probabilities  # held by more probable tokens
     in_nucleus = before < top_p  # a prefix, never empty: nothing is before the first
     return mx.min(mx.where(in_nucleus, ordered, mx.inf), axis=-1, keepdims=True)
+
+
+def drawn_on_cpu(logits: mx.array, params: SamplingParams, key: mx.array) -> mx.array:
+    """A token a row from the distribution of `sampling_logits`, in NumPy.
+
+    MLX's own way would take longer than many a small model: on x86 its exponentials and logarithms are computed one
+    by one, and it takes two of these and a random number for every token of the vocabulary, and for top_p a sort.
+    Here one random number a row is looked up in the sum of the weights up to each token.
+
+    Args:
+        logits: [..., V].
+        key: of MLX's random numbers.
+
+    Returns:
+        Token ids [...], uint32.
+    """
+    *shape, V = logits.shape
+    rows = np.array(logits.astype(mx.float32)).reshape(-1, V)
+    points = np.array(mx.random.uniform(shape=(len(rows),), key=key), np.float64)  # in [0, 1)
+    tokens = [_at(sampling_weights(row, params), point) for row, point in zip(rows, points, strict=True)]
+    return mx.array(np.array(tokens, np.uint32).reshape(shape))
+
+
+def _at(weights: np.ndarray, point: float) -> int:
+    """The first token [V] up to which the weights hold more than a share of their sum, from 0 and below 1.
+
+    First the block of tokens in which it is: to sum up all of them one by one would take longer than the rest together.
+    """
+    size = 256
+    upto = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), size), dtype=np.float64))
+    block = int(np.searchsorted(upto, point * upto[-1], side="right"))
+    within = weights[block * size : (block + 1) * size].astype(np.float64)
+    rest = max(point * upto[-1] - (upto[block] - within.sum()), 0.0)
+    index = np.searchsorted(np.cumsum(within), rest, side="right")
+    return block * size + min(int(index), int(np.flatnonzero(within)[-1]))  # past the last only by rounding
+
+
+def sampling_weights(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
+    """What `sampling_logits` are the logarithms of, for one row [V]: 1 for the most probable token, 0 for those filtered."""
+    logits = (logits - logits.max()) / np.float32(max(params.temperature, 1e-6))
+    weights = np.exp(logits)
+    kept = 0.0
+    if params.top_p < 1:
+        total = weights.sum()
+        # Tokens that hold less than (1 - top_p) / V each hold less than 1 - top_p together, so none of them is in the
+        # nucleus. The others are few, and quickly sorted.
+        likely = weights[weights >= total * ((1 - params.top_p) / len(weights))]
+        likely = np.sort(likely)[::-1]
+        before = np.cumsum(likely) - likely  # held by more probable tokens
+        kept = likely[max(np.count_nonzero(before < params.top_p * total), 1) - 1]
+    return np.where(weights >= max(kept, params.min_p), weights, 0)

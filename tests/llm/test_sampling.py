@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib.llm import Sampler, SamplingParams
-from course_lib.llm.sampling import sampling_logits
+from course_lib.llm.sampling import _at, sampling_logits, sampling_weights
 
 PROBABILITIES = np.array([0.05, 0.4, 0.15, 0.3, 0.1])
 LOGITS = mx.array(np.log(PROBABILITIES).astype(np.float32))
@@ -49,20 +49,6 @@ def test_top_p_stops_where_the_share_is_just_reached():
     assert mx.isinf(filtered).tolist() == [False, True, True]
 
 
-@pytest.mark.parametrize("spread", [0.01, 1.0, 5.0])
-@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.999])
-def test_the_nucleus_of_a_whole_vocabulary_is_that_of_sorting_it(spread, top_p):
-    """Flat or steep, each row has its own."""
-    logits = np.random.default_rng(0).normal(0, spread, (3, 5000)).astype(np.float32)
-    filtered = np.array(sampling_logits(mx.array(logits), SamplingParams(temperature=1.0, top_p=top_p)))
-    for row, kept_row in zip(logits.astype(np.float64), np.isfinite(filtered), strict=True):
-        order = np.argsort(-row)
-        probabilities = np.exp(row[order]) / np.exp(row).sum()
-        wanted = np.searchsorted(np.cumsum(probabilities), top_p) + 1
-        assert abs(kept_row.sum() - wanted) <= 2 + wanted * 1e-4, "as many as float64 says, up to rounding"
-        assert kept_row[order[: kept_row.sum()]].all(), "the most probable ones"
-
-
 def test_both_filters_hold():
     assert kept(top_p=0.8, min_p=0.5) == {1, 3}
 
@@ -91,6 +77,64 @@ def test_draws_follow_the_distribution(temperature):
     wanted = PROBABILITIES ** (1 / temperature)
     wanted /= wanted.sum()
     assert np.bincount(drawn, minlength=5) / 20_000 == pytest.approx(wanted, abs=0.015)
+
+
+@given(
+    logits=st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=20),
+    temperature=st.floats(5e-324, 100),
+    top_p=st.floats(1e-6, 1),
+    min_p=st.floats(0, 1),
+)
+def test_weights_are_those_of_the_logits(logits, temperature, top_p, min_p):
+    """Up to rounding: a token whose share is just at the edge of a filter may be on either side."""
+    params = SamplingParams(temperature, top_p, min_p)
+    logits = np.array(logits, np.float32)
+    weights = sampling_weights(logits, params)
+    wanted = np.exp(np.array(sampling_logits(mx.array(logits), params)))
+    assert weights.max() == 1 and (weights >= 0).all()
+    both = (weights > 0) & (wanted > 0)
+    np.testing.assert_allclose(weights[both], wanted[both], rtol=1e-4)
+    unfiltered = np.exp((logits - logits.max()).astype(np.float64) / max(temperature, 1e-6))
+    order = np.argsort(-unfiltered, kind="stable")
+    before = np.empty(len(logits))
+    before[order] = (np.cumsum(unfiltered[order]) - unfiltered[order]) / unfiltered.sum()
+    for differs in np.flatnonzero(((weights > 0) != (wanted > 0)) & (unfiltered > 1e-30)):
+        ties = np.isclose(unfiltered, unfiltered[differs], rtol=1e-4)
+        at_edge = np.isclose(before[ties], top_p, rtol=1e-4, atol=1e-6).any()
+        assert at_edge or np.isclose(unfiltered[differs], min_p, rtol=1e-3, atol=1e-30)
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 5.0])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.99])
+def test_the_nucleus_of_a_vocabulary_is_that_of_sorting_it(spread, top_p):
+    logits = np.random.default_rng(0).normal(0, spread, 5000).astype(np.float32)
+    kept_tokens = np.flatnonzero(sampling_weights(logits, SamplingParams(temperature=1.0, top_p=top_p)))
+    order = np.argsort(-logits)
+    probabilities = np.exp(logits[order].astype(np.float64))
+    wanted = np.searchsorted(np.cumsum(probabilities) / probabilities.sum(), top_p) + 1
+    assert abs(len(kept_tokens) - wanted) <= 1 + wanted * 1e-4
+    assert set(kept_tokens) == set(order[: len(kept_tokens)])
+
+
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9}, {"min_p": 0.05}])
+def test_draws_from_a_vocabulary_follow_its_distribution(options):
+    """More tokens than a block, a whole block of them without a chance: shares of groups of tokens."""
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 2, 1000).astype(np.float32)
+    logits[256:512] = -np.inf
+    params = SamplingParams(temperature=1.0, seed=3, **options)
+    drawn = np.array(Sampler(params)(mx.broadcast_to(mx.array(logits), (20_000, 1000))))
+    weights = np.exp(np.array(sampling_logits(mx.array(logits), params), np.float64))
+    assert (weights[drawn] > 0).all()
+    groups = random.permutation(1000).reshape(10, 100)
+    wanted = weights[groups].sum(axis=1) / weights.sum()
+    assert np.bincount(drawn, minlength=1000)[groups].sum(axis=1) / 20_000 == pytest.approx(wanted, abs=0.015)
+
+
+def test_the_last_token_that_has_a_chance_is_the_last_drawn():
+    logits = mx.array(np.where(np.arange(600) < 300, 0.0, -np.inf).astype(np.float32))
+    for point in (0.0, 0.5, 1 - 2**-24, np.nextafter(1, 0)):
+        assert _at(sampling_weights(np.array(logits), SamplingParams(temperature=1.0)), point) == int(point * 300)
 
 
 def draws(sampler: Sampler, count: int = 30) -> list[int]:
