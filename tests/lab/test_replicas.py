@@ -39,4 +39,5 @@ def test_a_server_in_a_thread_answers_until_it_is_stopped():
         assert httpx.get(server.url).text == "here"
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url)
+    assert not server._thread.is_alive()
     server.stop()
