@@ -137,6 +137,11 @@ def test_the_last_token_that_has_a_chance_is_the_last_drawn():
         assert _at(sampling_weights(np.array(logits), SamplingParams(temperature=1.0)), point) == int(point * 300)
 
 
+def test_a_block_without_a_chance_is_passed_over():
+    weights = np.where(np.arange(600) < 300, 0, 1).astype(np.float32)
+    assert _at(weights, 0.0) == 300
+
+
 def draws(sampler: Sampler, count: int = 30) -> list[int]:
     return [sampler(LOGITS).item() for _ in range(count)]
 
