@@ -43,7 +43,6 @@ def verdict_of(request):
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(cores()) as pool:
         patch.setattr("course_lib.classroom.native.judge.TIME_LIMIT", 10.0)  # what is right takes a second
         patch.setattr("course_lib.classroom.native.judge_metal.TIME_LIMIT", 3.0)  # and in Metal a few hundredths
-        patch.setattr("course_lib.classroom.native.judge_metal.TIME_LIMIT", 3.0)  # and in Metal a few hundredths
         futures = {name: pool.submit(judge, v.rung, v.apply) for name, v in changed.items()}
         yield lambda version: futures[str(version)].result()
 
