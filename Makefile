@@ -143,8 +143,8 @@ endef
 # With CUDA=1, MLX's CPU package comes too, and both bring mlx/lib/libmlx.so: the one installed last stays.
 $(INSTALLED): pyproject.toml $(MADE)
 	@$(if $(WITH_CUDA),$(CHECK_CUDA),:)
-	@echo '[2/4] Packages into $(VENV): about $(if $(WITH_CUDA),2.3 GB,160 MB) to download,' \
-	      '$(if $(WITH_CUDA),4 GB,800 MB) on disk (1 to 5 minutes the first time)'
+	@echo '[2/4] Packages into $(VENV): about $(if $(WITH_CUDA),2.4 GB,260 MB) to download,' \
+	      '$(if $(WITH_CUDA),4.4 GB,1.2 GB) on disk (1 to 5 minutes the first time)'
 	@touch $(VENV)/.installing
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.$(if $(WITH_CUDA),[cuda],)'
 ifeq ($(WITH_CUDA),1)

@@ -16,7 +16,7 @@ from .finding import Finding, broken, complaint, ok, run, warning
 PYTHON = (3, 11)
 GLIBC = (2, 35)  # of MLX's wheels for Linux
 MACOS = (14, 0)  # of MLX's wheels for macOS
-DISK_BYTES = 2 * 10**9  # packages, model and builds take about 1.2 GB
+DISK_BYTES = 25 * 10**8  # packages, model and builds take about 1.6 GB
 MEMORY_BYTES = 4 * 2**30
 
 CPP_PROGRAM = """\
