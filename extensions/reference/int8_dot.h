@@ -24,6 +24,8 @@
 
 namespace course {
 
+typedef int16_t Shorts __attribute__((vector_size(VECTOR_BYTES)));
+
 // sums + for each lane the four products of its bytes: of `weights` unsigned, of `x` signed.
 ALWAYS_INLINE Ints dot_bytes(Words weights, Words x, Ints sums) {
 #if defined(COURSE_VNNI_512)
@@ -38,11 +40,13 @@ ALWAYS_INLINE Ints dot_bytes(Words weights, Words x, Ints sums) {
   sums = (Ints)vdotq_s32((int32x4_t)sums, (int8x16_t)(weights ^ 0x80808080), bytes);
   return sums + ((Ints)vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(64), bytes) << 1);
 #else
-  for (int byte = 0; byte < 4; byte++) {
-    const Ints w = (Ints)(weights >> (8 * byte) & 0xff);
-    sums += w * ((Ints)(x << (24 - 8 * byte)) >> 24);
-  }
-  return sums;
+  // Every other byte as 16 bits, which hold a product (255 * 128 at most), then each half of a lane as 32.
+  const Shorts even = (Shorts)(weights & 0x00ff00ff) * ((Shorts)(x << 8) >> 8);
+  const Shorts odd = (Shorts)(weights >> 8 & 0x00ff00ff) * ((Shorts)x >> 8);
+  auto halves = [](Shorts products) __attribute__((always_inline)) {
+    return ((Ints)((Words)products << 16) >> 16) + ((Ints)products >> 16);
+  };
+  return sums + halves(even) + halves(odd);
 #endif
 }
 

@@ -117,11 +117,26 @@ ALWAYS_INLINE Floats select(Ints condition, Floats yes, Floats no) {
 
 ALWAYS_INLINE Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }
 
-ALWAYS_INLINE float max_lanes(Floats v) {
-  float largest = v[0];
-  for (int i = 1; i < LANES; i++) largest = v[i] > largest ? v[i] : largest;
-  return largest;
+namespace fold_detail {
+
+// The larger of lane i and lane i + DISTANCE.
+template <int DISTANCE, int... lane>
+ALWAYS_INLINE Floats larger(Floats v, std::integer_sequence<int, lane...>) {
+  return maximum(v, __builtin_shufflevector(v, v, (lane + DISTANCE) % LANES...));
 }
+
+template <int DISTANCE>
+ALWAYS_INLINE Floats largest(Floats v) {
+  if constexpr (DISTANCE == 0) {
+    return v;
+  } else {
+    return largest<DISTANCE / 2>(larger<DISTANCE>(v, std::make_integer_sequence<int, LANES>{}));
+  }
+}
+
+}  // namespace fold_detail
+
+ALWAYS_INLINE float max_lanes(Floats v) { return fold_detail::largest<LANES / 2>(v)[0]; }
 
 // e^x, to 2 units in the last place; 0 below -87.3 (also for -infinity), infinity above 88.7, NaN for NaN.
 //
