@@ -447,7 +447,7 @@ void memory(Check& check, bool shares) {
     check.begin("workers");
     check.share({{1, 4, 2, 100, 120, 64}, Mask::causal}, 11);
     check.share({{1, 3, 1, 1, 2300, 32}}, 11);
-    check.share({{2, 4, 2, 1, 1100, 32}}, 11);
+    check.share({{2, 4, 2, 1, 600, 16}}, 11);
     check.share({{1, 6, 2, 1, 1700, 32}, Mask::additive, Scores::rising}, 11);
   }
   check.begin("any");
