@@ -59,7 +59,8 @@ void arrange_bytes(const uint8_t* bytes, const float* units, Blocks blocks, floa
     const int word = blocks.first_word(block), repeated = blocks.repeated(block);
     Words x[2];
     if constexpr (BITS == 4) {
-      const Pairs pairs = load<Pairs>(bytes + word * 8);
+      Pairs pairs;  // not by load(): plain x86-64 has no register as wide to return it in
+      std::memcpy(&pairs, bytes + word * 8, sizeof pairs);
       const Bytes even = __builtin_convertvector(pairs, Bytes), odd = __builtin_convertvector(pairs >> 8, Bytes);
       x[0] = (Words)even, x[1] = (Words)odd;
     } else {
