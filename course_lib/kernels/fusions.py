@@ -17,14 +17,14 @@ from course_lib.llm.weights import BlockWeights, QuantizedWeight, Weight
 
 
 def native_fusions(
-    ext: ModuleType, packed: Callable[[Weight], tuple | None], int8: bool = False
+    ext: ModuleType, weight_of: Callable[[Weight], object | None], int8: bool = False
 ) -> tuple[Fusion, ...]:
     """The fusions of the native parts.
 
     Args:
         ext: the extension.
-        packed: a weight as `ext.quantized_matmul` takes it.
-        int8: for parts whose linear is `ext.int8_matmul`.
+        weight_of: a weight as an `ext.Weight`.
+        int8: whether those round their inputs to 8 bits.
     """
 
     def served(*weights: Weight) -> bool:
@@ -38,7 +38,7 @@ def native_fusions(
         eps, turn = config.rms_norm_eps, (config.head_dim, rope["traditional"], rope["base"], rope["scale"])
 
         def fused(x, offset):
-            qkv = packed(w.q_proj), packed(w.k_proj), packed(w.v_proj)
+            qkv = weight_of(w.q_proj), weight_of(w.k_proj), weight_of(w.v_proj)
             return tuple(ext.project(wide(x), w.input_layernorm, eps, *qkv, *turn, offset))
 
         return fused
@@ -47,20 +47,20 @@ def native_fusions(
         weight = block.weights.o_proj
         if not served(weight) or block.weights.input_layernorm.dtype != mx.float32:
             return None
-        return lambda x, attended: ext.add_matmul(wide(x), wide(attended), packed(weight))
+        return lambda x, attended: ext.add_linear(wide(x), wide(attended), weight_of(weight))
 
     def feed_forward(block):
         w, eps = block.weights, block.config.rms_norm_eps
         mlp = w.gate_proj, w.up_proj, w.down_proj
         if not served(*mlp) or w.post_attention_layernorm.dtype != mx.float32:
             return None
-        return lambda h: ext.feed_forward(wide(h), w.post_attention_layernorm, eps, *map(packed, mlp))
+        return lambda h: ext.feed_forward(wide(h), w.post_attention_layernorm, eps, *map(weight_of, mlp))
 
     def layers(model):
         blocks = [block.weights for block in model.blocks]
         if not all(_decodes(weights) for weights in blocks):
             return None
-        decoder = native_decoder(ext, packed, model, int8)
+        decoder = native_decoder(ext, weight_of, model)
         config = model.config
 
         def fused(h, cache):
@@ -95,7 +95,7 @@ def _decodes(w: BlockWeights) -> bool:
     return all(map(fits, _linears(w))) and w.input_layernorm.dtype == mx.float32
 
 
-def native_decoder(ext: ModuleType, packed: Callable[[Weight], tuple | None], model, int8: bool = False):
+def native_decoder(ext: ModuleType, weight_of: Callable[[Weight], object | None], model):
     """The model's layers as `ext.decode` takes them. Arguments as for `native_fusions`."""
     config, rope = model.config, model.blocks[0].rope
     pairs = range(config.head_dim // 2)
@@ -105,11 +105,11 @@ def native_decoder(ext: ModuleType, packed: Callable[[Weight], tuple | None], mo
         speeds = [rope["scale"] * float(rope["base"]) ** (-2 * i / config.head_dim) for i in pairs]
     layers = []
     for w in (block.weights for block in model.blocks):
-        linears = [(packed(weight), weight.bias) for weight in _linears(w)]
+        linears = [weight_of(weight) for weight in _linears(w)]
         layers.append((w.input_layernorm, w.post_attention_layernorm, w.q_norm, w.k_norm, linears))
     shape = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     return ext.Decoder(
-        *shape, config.rms_norm_eps, model.blocks[0].scale, rope["traditional"], speeds, int8, layers
+        *shape, config.rms_norm_eps, model.blocks[0].scale, rope["traditional"], speeds, layers
     )
 
 

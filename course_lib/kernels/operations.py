@@ -64,9 +64,13 @@ def int8_matmul(
     (LLM.int8()'s absmax quantization, https://arxiv.org/abs/2208.07339, in llama.cpp's small groups). A row
     of the result depends on its row of x alone, to the last bit.
 
+    Each call evaluates w, scales and biases and lays them out anew, which takes longer than the product; a model's
+    parts do it once.
+
     Args, returns and errors are those of `quantized_matmul`; x must be finite.
     """
-    return extension().int8_matmul(x, (w, scales, biases, group_size, bits), stream)
+    ext = extension()
+    return ext.linear(x, ext.Weight((w, scales, biases, group_size, bits), None, True), stream)
 
 
 def scaled_dot_product_attention(

@@ -36,29 +36,27 @@ def _parts(ext, int8):
     from course_lib.llm.parts import Parts, mlx_attention, mlx_linear, mlx_rms_norm, mlx_rope, mlx_swiglu
     from course_lib.llm.room import RoomKVCache
 
-    # What a weight looks like to the kernel, its scales narrowed once; None where the kernel does not take it.
-    known = WeakKeyDictionary()
+    ready = WeakKeyDictionary()
 
-    def packed(weight):
+    def weight_of(weight):
+        """The weight as the kernels read it, made once; None where they do not take it."""
         try:
-            return known[weight]
+            return ready[weight]
         except KeyError:
             pass
-        arguments = None
+        native = None
         if fits(weight):
             scales, biases = narrow_scales(weight.scales, weight.biases)
-            arguments = weight.weight, scales, biases, weight.group_size, weight.bits
-        known[weight] = arguments
-        return arguments
-
-    matmul = ext.int8_matmul if int8 else ext.quantized_matmul
+            arrays = weight.weight, scales, biases, weight.group_size, weight.bits
+            native = ext.Weight(arrays, weight.bias, int8)
+        ready[weight] = native
+        return native
 
     def linear(x, weight):
-        arguments = packed(weight)
-        if arguments is None or x.dtype != mx.float32:
+        native = weight_of(weight)
+        if native is None or x.dtype != mx.float32:
             return mlx_linear(x, weight)
-        out = matmul(x, arguments)
-        return out if weight.bias is None else out + weight.bias
+        return ext.linear(x, native)
 
     def attention(queries, keys, values, *, scale, mask):
         if queries.dtype != mx.float32:
@@ -85,5 +83,5 @@ def _parts(ext, int8):
 
     return replace(
         Parts(), linear=linear, attention=attention, rms_norm=rms_norm, rope=rope, swiglu=swiglu,
-        cache=RoomKVCache, fusions=native_fusions(ext, packed, int8),
+        cache=RoomKVCache, fusions=native_fusions(ext, weight_of, int8),
     )  # fmt: skip

@@ -8,8 +8,6 @@
 #include <algorithm>
 
 #include "attention.h"
-#include "int8_matmul.h"
-#include "quantized_matmul.h"
 #include "rms_norm.h"
 #include "rope.h"
 #include "swiglu.h"
@@ -36,21 +34,16 @@ struct Between {
         keys(size_t{1} * M * s.kv_heads * s.head_dim),
         mlp(size_t{1} * M * s.mlp) {}
   size_t floats(const DecoderShape& s, int M) const {
-    return 2 * size_t{1} * M * s.model + std::max(2 * queries + 2 * keys, 2 * mlp);
+    return size_t{1} * M * s.model + std::max(2 * queries + 2 * keys, 2 * mlp);
   }
 };
-
-void add_rows(const float* added, int M, int N, float* to) {
-  for (size_t i = 0; i < size_t{1} * M * N; i++) to[i] += added[i];
-}
 
 class Layer {
  public:
   Layer(const DecoderShape& shape, const DecoderLayer& layer, const Step& step, float* scratch, Parallel& parallel)
       : s_(shape), w_(layer), step_(step), M_(step.tokens), parallel_(parallel), sizes_(shape, M_) {
     normed_ = scratch;
-    added_ = normed_ + size_t{1} * M_ * s_.model;
-    inside_ = added_ + size_t{1} * M_ * s_.model;
+    inside_ = normed_ + size_t{1} * M_ * s_.model;
     kernels_ = scratch + sizes_.floats(s_, M_);
   }
 
@@ -58,26 +51,21 @@ class Layer {
     float *queries = inside_, *keys = queries + sizes_.queries, *values = keys + sizes_.keys;
     float* attended = values + sizes_.keys;
     norm(w_.before_attention, h, s_.model, M_, normed_);
-    multiply(w_.q, normed_, queries);
-    multiply(w_.k, normed_, keys);
-    multiply(w_.v, normed_, values);
+    multiply(normed_, {{&w_.q, queries, false}, {&w_.k, keys, false}, {&w_.v, values, false}});
     norm(w_.of_queries, queries, s_.head_dim, M_ * s_.heads, queries);
     norm(w_.of_keys, keys, s_.head_dim, M_ * s_.kv_heads, keys);
     // All keys and values are in the room before any are read: segments may share rows.
     for (const Segment& segment : step_.segments) take_up(segment, queries, keys, values, room);
     for (const Segment& segment : step_.segments) attend(segment, queries, room, attended);
-    multiply(w_.o, attended, added_);
-    add_rows(added_, M_, s_.model, h);
+    multiply(attended, {{&w_.o, h, true}});
   }
 
   void feed_forward(float* h) {
     float *gate = inside_, *up = gate + sizes_.mlp;
     norm(w_.before_mlp, h, s_.model, M_, normed_);
-    multiply(w_.gate, normed_, gate);
-    multiply(w_.up, normed_, up);
+    multiply(normed_, {{&w_.gate, gate, false}, {&w_.up, up, false}});
     swiglu(gate, s_.mlp, up, s_.mlp, gate, M_, s_.mlp, parallel_);
-    multiply(w_.down, gate, added_);
-    add_rows(added_, M_, s_.model, h);
+    multiply(gate, {{&w_.down, h, true}});
   }
 
  private:
@@ -85,12 +73,9 @@ class Layer {
     if (norm.weight != nullptr) rms_norm(x, width, norm.weight, norm.type, s_.eps, out, rows, width, parallel_);
   }
 
-  void multiply(const Linear& linear, const float* x, float* y) {
-    const auto run = s_.int8 ? int8_matmul : quantized_matmul;
-    run(x, linear.w.columns, linear.w, y, M_, kernels_, parallel_);
-    for (int m = 0; m < M_ && linear.bias != nullptr; m++) {
-      add_rows(linear.bias, 1, linear.w.rows, y + size_t{1} * m * linear.w.rows);
-    }
+  void multiply(const float* x, std::initializer_list<Output> outputs) {
+    const int K = outputs.begin()->linear->columns();
+    course::multiply(x, K, M_, outputs, s_.int8, kernels_, parallel_);
   }
 
   // RoPE, and the segment's keys and values to their places.
@@ -137,17 +122,14 @@ class Layer {
   const int M_;
   Parallel& parallel_;
   const Between sizes_;
-  float *normed_, *added_, *inside_, *kernels_;
+  float *normed_, *inside_, *kernels_;
 };
 
 }  // namespace
 
 size_t decoder_layer_scratch(const DecoderShape& shape, const DecoderLayer& layer, const Step& step, int workers) {
-  size_t kernels = 0;
-  for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-    const auto scratch_of = shape.int8 ? int8_matmul_scratch : quantized_matmul_scratch;
-    kernels = std::max(kernels, scratch_of(step.tokens, linear->w, workers));
-  }
+  const auto linears = {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
+  size_t kernels = multiply_scratch(step.tokens, linears, shape.int8, workers);
   for (const Segment& segment : step.segments) {
     kernels = std::max(kernels, attention_scratch(attention_size(shape, segment, step), workers));
   }

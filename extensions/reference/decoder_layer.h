@@ -6,15 +6,10 @@
 #include <vector>
 
 #include "float_type.h"
+#include "linear.h"
 #include "parallel.h"
-#include "quantized_matrix.h"
 
 namespace course {
-
-struct Linear {
-  QuantizedMatrix w;
-  const float* bias;  // [w.rows], or null
-};
 
 struct Norm {
   const void* weight;  // null: no such norm
@@ -36,7 +31,7 @@ struct DecoderShape {
   float scale;           // of the scores
   bool traditional;      // RoPE's pairs: rope.h
   const double* speeds;  // [D / 2], radians a position
-  bool int8;             // products with weights round their inputs to 8 bits first: int8_matmul.h
+  bool int8;             // products with weights round their inputs to 8 bits first: digits.h
 };
 
 // A layer's keys and values, a row for each sequence, with room for `capacity` tokens each.

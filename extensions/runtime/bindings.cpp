@@ -7,6 +7,7 @@
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
+#include "../reference/processor.h"
 #include "decoder.h"
 #include "ladder.h"
 #include "operations.h"
@@ -17,7 +18,11 @@ using namespace nb::literals;
 
 NB_MODULE(_ext, m) {
   m.def("quantized_matmul", &course::quantized_matmul, "x"_a, "weight"_a, "stream"_a = nb::none());
-  m.def("int8_matmul", &course::int8_matmul, "x"_a, "weight"_a, "stream"_a = nb::none());
+  nb::class_<course::Weight>(m, "Weight")
+      .def(nb::init<const course::Packed&, const std::optional<mlx::core::array>&, bool>(), "arrays"_a,
+           "bias"_a = nb::none(), "int8"_a = false)
+      .def_prop_ro("nbytes", &course::Weight::nbytes);
+  m.def("linear", &course::linear, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("attention", &course::attention, "queries"_a, "keys"_a, "values"_a, "scale"_a, "causal"_a,
         "mask"_a.none(), "stream"_a = nb::none());
   m.def("rms_norm", &course::rms_norm, "x"_a, "weight"_a, "eps"_a, "stream"_a = nb::none());
@@ -26,14 +31,14 @@ NB_MODULE(_ext, m) {
   m.def("swiglu", &course::swiglu, "gate"_a, "up"_a, "stream"_a = nb::none());
   m.def("project", &course::project, "x"_a, "norm"_a, "eps"_a, "q"_a, "k"_a, "v"_a, "head_dim"_a, "traditional"_a,
         "base"_a, "scale"_a, "offset"_a, "stream"_a = nb::none());
-  m.def("add_matmul", &course::add_matmul, "residual"_a, "x"_a, "weight"_a, "stream"_a = nb::none());
+  m.def("add_linear", &course::add_linear, "residual"_a, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("feed_forward", &course::feed_forward, "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a,
         "stream"_a = nb::none());
   nb::class_<course::Decoder>(m, "Decoder")
-      .def(nb::init<int, int, int, float, float, bool, std::vector<double>, bool,
+      .def(nb::init<int, int, int, float, float, bool, std::vector<double>,
                     const std::vector<course::Decoder::LayerArrays>&>(),
            "heads"_a, "kv_heads"_a, "head_dim"_a, "eps"_a, "scale"_a, "traditional"_a, "speeds"_a,
-           "int8"_a, "layers"_a);
+           "layers"_a);
   m.def("decode", &course::decode, "decoder"_a, "h"_a, "keys"_a, "values"_a, "segments"_a, "lengths"_a,
         "stream"_a = nb::none());
   nb::class_<course::LoadedQuantizedMatmul>(m, "LoadedQuantizedMatmul")
@@ -43,6 +48,12 @@ NB_MODULE(_ext, m) {
       .def(nb::init<const std::string&, const std::string&>(), "library"_a, "rung"_a);
   m.def("attention_by", &course::attention_by, "kernel"_a, "queries"_a, "keys"_a, "values"_a, "scale"_a, "causal"_a,
         "mask"_a.none(), "stream"_a = nb::none());
+  nb::enum_<course::ByteProducts>(m, "ByteProducts")
+      .value("spelt_out", course::ByteProducts::spelt_out)
+      .value("dot", course::ByteProducts::dot)
+      .value("tiles", course::ByteProducts::tiles);
+  m.def("byte_products", &course::byte_products);
+  m.def("limit_byte_products", &course::limit_byte_products, "most"_a);
   m.def("threads", [] { return course::shared_pool()->workers(); });
   m.def("set_threads", &course::set_threads, "threads"_a);
 }

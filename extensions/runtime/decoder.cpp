@@ -13,6 +13,7 @@ namespace course {
 namespace {
 
 const char* const NAME = "decode";
+constexpr size_t WEIGHTS = 7;  // of a layer
 
 // Inputs: h, all keys, all values. Outputs: the same.
 class Decode final : public CpuPrimitive {
@@ -87,7 +88,7 @@ Step checked_step(const std::vector<SegmentNumbers>& segments, const std::vector
 }  // namespace
 
 Decoder::Decoder(int heads, int kv_heads, int head_dim, float eps, float scale, bool traditional,
-                 std::vector<double> speeds, bool int8, const std::vector<LayerArrays>& layers)
+                 std::vector<double> speeds, const std::vector<LayerArrays>& layers)
     : speeds_(std::move(speeds)) {
   if (layers.empty()) refuse(NAME, "there are no layers");
   if (kv_heads < 1 || heads % kv_heads != 0 || head_dim % 2 != 0 || head_dim > 256 ||
@@ -95,11 +96,14 @@ Decoder::Decoder(int heads, int kv_heads, int head_dim, float eps, float scale, 
     refuse(NAME, "heads, kv_heads, head_dim or RoPE's speeds do not fit each other");
   }
   const int E = std::get<0>(layers[0]).shape(0);
-  const int F = std::get<0>(std::get<0>(std::get<4>(layers[0])[4])).shape(0);
+  const auto& first = std::get<4>(layers[0]);
+  if (first.size() != WEIGHTS) refuse(NAME, "a layer has seven weights");
+  const int F = first[4]->rows();
+  const bool int8 = first[0]->int8();
   shape_ = {E, heads, kv_heads, head_dim, F, eps, scale, traditional, speeds_.data(), int8};
   const int wide = heads * head_dim, narrow = kv_heads * head_dim;
   for (const auto& [before_attention, before_mlp, of_queries, of_keys, linears] : layers) {
-    if (linears.size() != 7) refuse(NAME, "a layer has seven weights");
+    if (linears.size() != WEIGHTS) refuse(NAME, "a layer has seven weights");
     DecoderLayer layer{};
     layer.before_attention = norm(before_attention, E);
     layer.before_mlp = norm(before_mlp, E);
@@ -131,22 +135,14 @@ Norm Decoder::norm(const mx::array& weight, int width) {
   return {kept(weight).data<void>(), type};
 }
 
-Linear Decoder::linear(const LinearArrays& given, int columns, int rows) {
-  const auto& [packed, bias] = given;
-  const auto& [w, scales, biases, group_size, bits] = packed;
-  const PackedShape shape = checked(NAME, scales, columns, packed);
-  if (shape.rows != rows) {
-    refuse(NAME, "a weight has " + std::to_string(shape.rows) + " rows; wanted " + std::to_string(rows));
+const Linear& Decoder::linear(const WeightPointer& weight, int columns, int rows) {
+  if (weight->rows() != rows || weight->columns() != columns || weight->int8() != shape_.int8) {
+    refuse(NAME, "a weight is [" + std::to_string(weight->rows()) + ", " + std::to_string(weight->columns()) +
+                     "]; wanted [" + std::to_string(rows) + ", " + std::to_string(columns) +
+                     "], and all with x in 8 bits or none");
   }
-  Linear linear{{kept(w).data<uint32_t>(), kept(scales).data<void>(), kept(biases).data<void>(), shape.scale_type, rows,
-                 columns, group_size, bits},
-                nullptr};
-  if (bias) {
-    expect_float32(NAME, "bias", *bias);
-    if (bias->ndim() != 1 || bias->shape(0) != rows) refuse(NAME, "a bias is " + describe(*bias));
-    linear.bias = kept(*bias).data<float>();
-  }
-  return linear;
+  weights_.push_back(weight);
+  return weight->linear();
 }
 
 std::vector<mx::array> decode(const std::shared_ptr<const Decoder>& decoder, const mx::array& h,

@@ -9,7 +9,7 @@
 #include "../reference/decoder_layer.h"
 #include "mlx/array.h"
 #include "mlx/utils.h"
-#include "packed.h"
+#include "weight.h"
 
 namespace course {
 
@@ -18,15 +18,13 @@ namespace mx = mlx::core;
 // A model's layers, made once: weights are checked and found here, not at every step.
 class Decoder {
  public:
-  // A quantized weight and its bias.
-  using LinearArrays = std::tuple<Packed, std::optional<mx::array>>;
   // Norms before attention and before the MLP, of queries and of keys; then q, k, v, o, gate, up, down.
   using LayerArrays = std::tuple<mx::array, mx::array, std::optional<mx::array>, std::optional<mx::array>,
-                                 std::vector<LinearArrays>>;
+                                 std::vector<WeightPointer>>;
 
-  // Evaluates the weights. Throws std::invalid_argument where they do not fit each other.
+  // Throws std::invalid_argument where the weights do not fit each other.
   Decoder(int heads, int kv_heads, int head_dim, float eps, float scale, bool traditional, std::vector<double> speeds,
-          bool int8, const std::vector<LayerArrays>& layers);
+          const std::vector<LayerArrays>& layers);
 
   const DecoderShape& shape() const { return shape_; }
   const std::vector<DecoderLayer>& layers() const { return layers_; }
@@ -34,12 +32,13 @@ class Decoder {
  private:
   mx::array kept(const mx::array& a);
   Norm norm(const mx::array& weight, int width);
-  Linear linear(const LinearArrays& given, int columns, int rows);
+  const Linear& linear(const WeightPointer& weight, int columns, int rows);
 
   std::vector<double> speeds_;
   DecoderShape shape_;
   std::vector<DecoderLayer> layers_;
-  std::vector<mx::array> arrays_;  // what the pointers in layers_ point into
+  std::vector<mx::array> arrays_;  // what the pointers in layers_ point into, as do
+  std::vector<WeightPointer> weights_;
 };
 
 // first, row, rows, tokens: a Segment.

@@ -9,6 +9,7 @@
 #include "mlx/utils.h"
 #include "packed.h"
 #include "rotation.h"
+#include "weight.h"
 
 namespace course {
 
@@ -18,8 +19,8 @@ namespace mx = mlx::core;
 
 mx::array quantized_matmul(const mx::array& x, const Packed& weight, mx::StreamOrDevice where);
 
-// x rounded to 8 bits first.
-mx::array int8_matmul(const mx::array& x, const Packed& weight, mx::StreamOrDevice where);
+// A weight that was made ready before: by the fastest kernel here, with x rounded to 8 bits if the weight says so.
+mx::array linear(const mx::array& x, const WeightPointer& weight, mx::StreamOrDevice where);
 
 mx::array attention(const mx::array& queries, const mx::array& keys, const mx::array& values, float scale,
                     bool causal, const std::optional<mx::array>& mask, mx::StreamOrDevice where);
@@ -36,15 +37,16 @@ mx::array swiglu(const mx::array& gate, const mx::array& up, mx::StreamOrDevice 
 // kernels, so the results are the same to the last bit.
 
 // x [B, L, E] -> queries [B, heads, L, D], keys and values [B, kv_heads, L, D], turned by RoPE.
-std::vector<mx::array> project(const mx::array& x, const mx::array& norm, float eps, const Packed& q, const Packed& k,
-                               const Packed& v, int head_dim, bool traditional, float base, float scale,
+std::vector<mx::array> project(const mx::array& x, const mx::array& norm, float eps, const WeightPointer& q,
+                               const WeightPointer& k, const WeightPointer& v, int head_dim, bool traditional, float base, float scale,
                                const Offset& offset, mx::StreamOrDevice where);
 
-// residual [..., N] + x [..., K] W^T.
-mx::array add_matmul(const mx::array& residual, const mx::array& x, const Packed& weight, mx::StreamOrDevice where);
+// residual [..., N] + linear(x [..., K]).
+mx::array add_linear(const mx::array& residual, const mx::array& x, const WeightPointer& weight,
+                     mx::StreamOrDevice where);
 
 // x + down(swiglu(gate(n), up(n))), where n = rms_norm(x).
-mx::array feed_forward(const mx::array& x, const mx::array& norm, float eps, const Packed& gate, const Packed& up,
-                       const Packed& down, mx::StreamOrDevice where);
+mx::array feed_forward(const mx::array& x, const mx::array& norm, float eps, const WeightPointer& gate,
+                       const WeightPointer& up, const WeightPointer& down, mx::StreamOrDevice where);
 
 }  // namespace course

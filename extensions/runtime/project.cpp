@@ -12,13 +12,13 @@ namespace course {
 
 namespace {
 
-// Inputs: x, norm, q (3), k (3), v (3), and the offset where that is an array.
+// Inputs: x, norm, and the offset where that is an array.
 class Project final : public CpuPrimitive {
  public:
   struct Options {
     float eps;
     FloatType norm_type;
-    std::array<PackedShape, 3> qkv;
+    std::array<WeightPointer, 3> qkv;
     int head_dim;
     bool traditional;
     Speeds speeds;
@@ -46,24 +46,22 @@ class Project final : public CpuPrimitive {
     const int E = inputs[0].shape(-1), M = rows_of(inputs[0]);
     if (M == 0) return;
     const mx::array norm = in_order(inputs[1], encoder);
-    std::array<QuantizedMatrix, 3> w;
     std::array<float*, 3> y;
-    for (int i = 0; i < 3; i++) {
-      w[i] = matrix(options_.qkv[i], inputs, 2 + 3 * i, encoder);
-      y[i] = outputs[i].data<float>();
-    }
+    for (int i = 0; i < 3; i++) y[i] = outputs[i].data<float>();
     const Positions positions = options_.offset ? Positions(*options_.offset) : Positions(inputs.back());
-    const Matmuls matmul(M, encoder, w[0], w[1], w[2]);
+    const Multiply multiply(M, encoder, {options_.qkv.begin(), options_.qkv.end()});
     float* normed = scratch(static_cast<size_t>(M) * E, encoder);
     encoder.dispatch([=, B = inputs[0].shape(0), L = inputs[0].shape(1), x = x.array.data<float>(),
                       stride = x.stride, norm = norm.data<void>(), o = options_] {
-      rms_norm(x, stride, norm, o.norm_type, o.eps, normed, M, E, *matmul.pool);
-      for (int i = 0; i < 3; i++) matmul(normed, E, w[i], y[i], M);
+      rms_norm(x, stride, norm, o.norm_type, o.eps, normed, M, E, *multiply.pool);
+      const auto& [q, k, v] = o.qkv;
+      multiply(normed, E, M, {{&q->linear(), y[0], false}, {&k->linear(), y[1], false}, {&v->linear(), y[2], false}});
       const std::vector<int32_t> starts = positions.of_rows(B);
       for (int i = 0; i < 2; i++) {  // queries and keys, in place
-        const RopeStrides lie{ptrdiff_t(L) * w[i].rows, o.head_dim, w[i].rows};
-        const RopeSize size{B, w[i].rows / o.head_dim, L, o.head_dim, o.head_dim};
-        rope(y[i], lie, y[i], lie, size, starts.data(), o.speeds->data(), o.traditional, *matmul.pool);
+        const int width = o.qkv[i]->rows();
+        const RopeStrides lie{ptrdiff_t(L) * width, o.head_dim, width};
+        const RopeSize size{B, width / o.head_dim, L, o.head_dim, o.head_dim};
+        rope(y[i], lie, y[i], lie, size, starts.data(), o.speeds->data(), o.traditional, *multiply.pool);
       }
     });
   }
@@ -74,29 +72,25 @@ class Project final : public CpuPrimitive {
 
 }  // namespace
 
-std::vector<mx::array> project(const mx::array& x, const mx::array& norm, float eps, const Packed& q, const Packed& k,
-                               const Packed& v, int head_dim, bool traditional, float base, float scale,
+std::vector<mx::array> project(const mx::array& x, const mx::array& norm, float eps, const WeightPointer& q,
+                               const WeightPointer& k, const WeightPointer& v, int head_dim, bool traditional, float base, float scale,
                                const Offset& offset, mx::StreamOrDevice where) {
   static const char* const name = "project";
   const mx::Stream stream = cpu_stream(name, where);
   const FloatType norm_type = check_norm(name, x, norm);
   if (x.ndim() != 3) refuse(name, "x is " + describe(x) + "; wanted [B, L, E]");
-  std::array<PackedShape, 3> qkv;
   std::vector<mx::array> inputs{x, norm};
   std::vector<mx::Shape> shapes;
-  int i = 0;
-  for (const Packed* weight : {&q, &k, &v}) {
-    qkv[i] = checked(name, x, x.shape(-1), *weight);
-    if (head_dim < 2 || head_dim % 2 != 0 || qkv[i].rows % head_dim != 0) {
-      refuse(name, "head_dim is " + std::to_string(head_dim) + " and a weight has " + std::to_string(qkv[i].rows) +
+  for (const WeightPointer& weight : {q, k, v}) {
+    check_input(name, x, *weight);
+    if (head_dim < 2 || head_dim % 2 != 0 || weight->rows() % head_dim != 0) {
+      refuse(name, "head_dim is " + std::to_string(head_dim) + " and a weight has " + std::to_string(weight->rows()) +
                        " rows; wanted an even divisor of the rows");
     }
-    append(inputs, *weight);
-    shapes.push_back({x.shape(0), qkv[i].rows / head_dim, x.shape(1), head_dim});
-    i++;
+    shapes.push_back({x.shape(0), weight->rows() / head_dim, x.shape(1), head_dim});
   }
   const std::optional<int> number = checked_offset(name, x, offset, inputs, stream);
-  Project::Options options{eps, norm_type, qkv, head_dim, traditional, speeds_of(head_dim, base, scale), number};
+  Project::Options options{eps, norm_type, {q, k, v}, head_dim, traditional, speeds_of(head_dim, base, scale), number};
   return mx::array::make_arrays(std::move(shapes), {mx::float32, mx::float32, mx::float32},
                                 std::make_shared<Project>(stream, std::move(options)), inputs);
 }

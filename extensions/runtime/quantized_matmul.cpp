@@ -1,7 +1,6 @@
-// Quantized matmul as an MLX operation: with x as it is, and with x rounded to 8 bits.
+// Quantized matmul as an MLX operation, of a matrix as it is packed.
 #include "../reference/quantized_matmul.h"
 
-#include "../reference/int8_matmul.h"
 #include "arguments.h"
 #include "cpu_primitive.h"
 #include "operations.h"
@@ -11,21 +10,14 @@ namespace course {
 
 namespace {
 
-// The kernels, which have the operations' names.
-using Kernel = void(const float*, ptrdiff_t, const QuantizedMatrix&, float*, int, float*, Parallel&);
-Kernel* const with_floats = quantized_matmul;
-Kernel* const with_bytes = int8_matmul;
-
 class QuantizedMatmul final : public CpuPrimitive {
  public:
-  QuantizedMatmul(mx::Stream stream, const PackedShape& weight, bool int8)
-      : CpuPrimitive(stream), weight_(weight), int8_(int8) {}
+  QuantizedMatmul(mx::Stream stream, const PackedShape& weight) : CpuPrimitive(stream), weight_(weight) {}
 
-  const char* name() const override { return int8_ ? "Int8Matmul" : "QuantizedMatmul"; }
+  const char* name() const override { return "QuantizedMatmul"; }
 
   bool is_equivalent(const mx::Primitive& other) const override {
-    const auto& o = static_cast<const QuantizedMatmul&>(other);
-    return weight_ == o.weight_ && int8_ == o.int8_;
+    return weight_ == static_cast<const QuantizedMatmul&>(other).weight_;
   }
 
  protected:
@@ -38,18 +30,20 @@ class QuantizedMatmul final : public CpuPrimitive {
     const QuantizedMatrix w = matrix(weight_, inputs, 1, encoder);
     const int M = static_cast<int>(out.size() / w.rows);
     const auto pool = shared_pool();
-    const auto scratch_of = int8_ ? int8_matmul_scratch : quantized_matmul_scratch;
-    float* memory = scratch(scratch_of(M, w, pool->workers()), encoder);
-    encoder.dispatch([=, run = int8_ ? with_bytes : with_floats, x = x.array.data<float>(), stride = x.stride,
-                      y = out.data<float>()] { run(x, stride, w, y, M, memory, *pool); });
+    float* memory = scratch(quantized_matmul_scratch(M, w, pool->workers()), encoder);
+    encoder.dispatch([=, x = x.array.data<float>(), stride = x.stride, y = out.data<float>()] {
+      quantized_matmul(x, stride, w, y, M, memory, *pool);
+    });
   }
 
  private:
   PackedShape weight_;
-  bool int8_;
 };
 
-mx::array matmul(const char* name, const mx::array& x, const Packed& weight, bool int8, mx::StreamOrDevice where) {
+}  // namespace
+
+mx::array quantized_matmul(const mx::array& x, const Packed& weight, mx::StreamOrDevice where) {
+  static const char* const name = "quantized_matmul";
   const mx::Stream stream = cpu_stream(name, where);
   expect_float32(name, "x", x);
   if (x.ndim() == 0) refuse(name, "x is a single number; wanted [..., K]");
@@ -57,18 +51,7 @@ mx::array matmul(const char* name, const mx::array& x, const Packed& weight, boo
   mx::Shape out = x.shape();
   out.back() = shape.rows;
   const auto& [w, scales, biases, group_size, bits] = weight;
-  return mx::array(std::move(out), mx::float32, std::make_shared<QuantizedMatmul>(stream, shape, int8),
-                   {x, w, scales, biases});
-}
-
-}  // namespace
-
-mx::array quantized_matmul(const mx::array& x, const Packed& weight, mx::StreamOrDevice where) {
-  return matmul("quantized_matmul", x, weight, false, where);
-}
-
-mx::array int8_matmul(const mx::array& x, const Packed& weight, mx::StreamOrDevice where) {
-  return matmul("int8_matmul", x, weight, true, where);
+  return mx::array(std::move(out), mx::float32, std::make_shared<QuantizedMatmul>(stream, shape), {x, w, scales, biases});
 }
 
 }  // namespace course

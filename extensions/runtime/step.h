@@ -5,37 +5,34 @@
 #include <memory>
 #include <vector>
 
-#include "../reference/quantized_matmul.h"
 #include "arguments.h"
-#include "packed.h"
 #include "thread_pool.h"
+#include "weight.h"
 
 namespace course {
 
-// One evaluation's view of a step: the pool, and the scratch memory of its matmuls, which take turns with it.
-struct Matmuls {
+// One evaluation's view of a step: the pool, the weights, which must not go away, and the scratch memory of their
+// products, which take turns with it.
+struct Multiply {
   std::shared_ptr<ThreadPool> pool = shared_pool();
+  std::vector<WeightPointer> weights;
   float* memory = nullptr;
 
-  template <class... Matrices>
-  Matmuls(int M, mx::cpu::CommandEncoder& encoder, const Matrices&... w) {
-    memory = scratch(std::max({quantized_matmul_scratch(M, w, pool->workers())...}), encoder);
+  Multiply(int M, mx::cpu::CommandEncoder& encoder, std::vector<WeightPointer> of) : weights(std::move(of)) {
+    size_t floats = 0;
+    for (const WeightPointer& w : weights) {
+      floats = std::max(floats, multiply_scratch(M, {&w->linear()}, w->int8(), pool->workers()));
+    }
+    memory = scratch(floats, encoder);
   }
-  void operator()(const float* x, ptrdiff_t stride, const QuantizedMatrix& w, float* y, int M) const {
-    quantized_matmul(x, stride, w, y, M, memory, *pool);
+  void operator()(const float* x, ptrdiff_t stride, int M, std::initializer_list<Output> outputs) const {
+    multiply(x, stride, M, outputs, weights[0]->int8(), memory, *pool);
   }
 };
 
-// to [M, D] += x, whose rows are `stride` floats apart.
-inline void add(const float* x, ptrdiff_t stride, float* to, int M, int D) {
-  for (int m = 0; m < M; m++, x += stride, to += D) {
-    for (int d = 0; d < D; d++) to[d] += x[d];
-  }
-}
-
-// A weight's three arrays become inputs, where matrix() finds them.
-inline void append(std::vector<mx::array>& inputs, const Packed& weight) {
-  inputs.insert(inputs.end(), {std::get<0>(weight), std::get<1>(weight), std::get<2>(weight)});
+// Rows of x [M, D], `stride` floats apart, to [M, D].
+inline void copy_rows(const float* x, ptrdiff_t stride, float* to, int M, int D) {
+  for (int m = 0; m < M; m++, x += stride, to += D) std::copy_n(x, D, to);
 }
 
 // Of all axes but the last.

@@ -1,0 +1,71 @@
+#include "panels.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace course {
+
+namespace {
+
+// Memory that is read from one end to the other: in pages of 2 MiB where the system has them, or every 4 KiB the
+// processor has to look up where the next page is.
+uint8_t* allocate(size_t bytes) {
+  constexpr size_t PAGE = size_t{2} << 20;
+  const size_t whole = (bytes + 63) / 64 * 64;
+  const size_t alignment = whole >= PAGE ? PAGE : 64;
+  void* memory = std::aligned_alloc(alignment, (whole + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+  if (whole >= PAGE) madvise(memory, whole, MADV_HUGEPAGE);  // advice: that it is not taken is no error
+#endif
+  return static_cast<uint8_t*>(memory);
+}
+
+}  // namespace
+
+void Panels::Free::operator()(uint8_t* memory) const { std::free(memory); }
+
+Panels::Panels(const QuantizedMatrix& w, Parallel& parallel)
+    : rows_(w.rows), columns_(w.columns), group_size_(w.group_size), bits_(w.bits), scale_type_(w.scale_type) {
+  if (rows_ == 0) return;
+  memory_.reset(allocate(bytes()));
+  parallel.for_each(count(), [&](int panel, int) { lay_out(w, panel); });
+}
+
+void Panels::lay_out(const QuantizedMatrix& w, int panel) {
+  uint8_t* to = memory_.get() + panel * panel_bytes();
+  std::memset(to, 0, panel_bytes());
+  const int first = panel * PANEL_ROWS, present = std::min(PANEL_ROWS, rows_ - first);
+  const size_t scale_bytes = bytes_of(scale_type_);
+  for (int row = 0; row < present; row++) {
+    // The words' bytes hold the weights in order, since their lowest bits come first: two, or one, in each.
+    const auto* bytes = reinterpret_cast<const uint8_t*>(w.words + static_cast<size_t>(first + row) * w.words_per_row());
+    auto weight = [&](int k) { return bits_ == 8 ? bytes[k] : bytes[k / 2] >> k % 2 * 4 & 15; };
+    for (int group = 0; group < groups(); group++) {
+      uint8_t* here = to + static_cast<size_t>(group) * group_bytes();
+      const size_t of = (static_cast<size_t>(first + row) * groups() + group) * scale_bytes;
+      std::memcpy(here + row * scale_bytes, static_cast<const uint8_t*>(w.scales) + of, scale_bytes);
+      std::memcpy(here + (PANEL_ROWS + row) * scale_bytes, static_cast<const uint8_t*>(w.biases) + of, scale_bytes);
+      here += scales_bytes();
+      for (int c = 0; c < chunks_a_group(); c++, here += chunk_bytes()) {
+        const int k = (group * chunks_a_group() + c) * CHUNK;
+        for (int i = 0; i < CHUNK; i++) {
+          const int line = i / 4, byte = 4 * row + i % 4;
+          if (bits_ == 8) {
+            here[line * LINE + byte] = weight(k + i);
+          } else {
+            here[line / 2 * LINE + byte] |= weight(k + i) << line % 2 * 4;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace course

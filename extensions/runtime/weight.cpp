@@ -1,0 +1,60 @@
+#include "weight.h"
+
+#include "../reference/processor.h"
+#include "arguments.h"
+#include "mlx/ops.h"
+#include "thread_pool.h"
+
+namespace course {
+
+namespace {
+
+const char* const NAME = "Weight";
+
+mx::array ready(const mx::array& a) {
+  mx::array whole = mx::contiguous(a, false, mx::Device::cpu);
+  whole.eval();
+  return whole;
+}
+
+// K, of which the arrays tell by their shapes alone.
+int columns_of(const Packed& arrays) {
+  const mx::array& w = std::get<0>(arrays);
+  const int bits = std::get<4>(arrays);
+  return w.ndim() == 2 && (bits == 4 || bits == 8) ? w.shape(1) * (32 / bits) : 0;
+}
+
+}  // namespace
+
+Weight::Weight(const Packed& arrays, const std::optional<mx::array>& bias, bool int8) : int8_(int8) {
+  const auto& [words, scales, biases, group_size, bits] = arrays;
+  const PackedShape shape = checked(NAME, scales, columns_of(arrays), arrays);
+  const mx::array w = ready(words), s = ready(scales), b = ready(biases);
+  const QuantizedMatrix matrix{w.data<uint32_t>(), s.data<void>(), b.data<void>(), shape.scale_type,
+                               shape.rows,         shape.columns,  group_size,     bits};
+  linear_ = {nullptr, matrix, nullptr};
+  if (int8 || panels_are_faster()) {
+    linear_ = {&panels_.emplace(matrix, *shared_pool()), {}, nullptr};
+  } else {
+    arrays_ = {w, s, b};
+  }
+  if (bias) {
+    expect_float32(NAME, "bias", *bias);
+    if (bias->ndim() != 1 || bias->shape(0) != shape.rows) {
+      refuse(NAME, "bias is " + describe(*bias) + "; wanted [" + std::to_string(shape.rows) + "]");
+    }
+    arrays_.push_back(ready(*bias));
+    linear_.bias = arrays_.back().data<float>();
+  }
+}
+
+size_t Weight::nbytes() const { return panels_ ? panels_->bytes() : 0; }
+
+void check_input(const char* operation, const mx::array& x, const Weight& weight) {
+  expect_float32(operation, "x", x);
+  if (x.ndim() == 0 || x.shape(-1) != weight.columns()) {
+    refuse(operation, "x is " + describe(x) + "; wanted [..., " + std::to_string(weight.columns()) + "]");
+  }
+}
+
+}  // namespace course

@@ -1,0 +1,40 @@
+// A quantized weight that was made ready for the kernels once, not at every step.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "../reference/linear.h"
+#include "packed.h"
+
+namespace course {
+
+namespace mx = mlx::core;
+
+// Evaluates its arrays. Lays them out in panels if that is faster here, or needed because x is to be rounded to 8 bits.
+class Weight {
+ public:
+  // Throws std::invalid_argument where the arrays do not fit each other.
+  Weight(const Packed& arrays, const std::optional<mx::array>& bias, bool int8);
+  Weight(const Weight&) = delete;
+
+  int rows() const { return linear_.rows(); }
+  int columns() const { return linear_.columns(); }
+  const Linear& linear() const { return linear_; }
+  bool int8() const { return int8_; }
+  size_t nbytes() const;  // of the panels: beside the arrays that Python holds
+
+ private:
+  std::optional<Panels> panels_;
+  std::vector<mx::array> arrays_;  // what linear_ points into
+  Linear linear_;
+  bool int8_;
+};
+
+using WeightPointer = std::shared_ptr<const Weight>;
+
+// Refuses an input that does not have the weight's K features.
+void check_input(const char* operation, const mx::array& x, const Weight& weight);
+
+}  // namespace course
