@@ -216,10 +216,11 @@ def test_another_batch_is_refused():
 )
 def test_a_step_that_does_not_fit_its_room_is_refused(segments, lengths, message):
     model, _ = models()
-    decoder = native_decoder(extension(), lambda w: (w.weight, w.scales, w.biases, w.group_size, w.bits), model)
+    ext = extension()
+    decoder = native_decoder(ext, lambda w: ext.Weight((w.weight, w.scales, w.biases, w.group_size, w.bits)), model)
     rooms = [mx.zeros((1, 2, 8, 32)) for _ in model.blocks]
     with pytest.raises(ValueError, match=message):
-        extension().decode(decoder, mx.zeros((1, 3, 128)), rooms, rooms, segments, lengths)
+        ext.decode(decoder, mx.zeros((1, 3, 128)), rooms, rooms, segments, lengths)
 
 
 def test_int8_activations_are_the_same_step_by_step_and_row_by_row():

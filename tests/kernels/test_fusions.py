@@ -120,45 +120,55 @@ BACK = (mx.zeros((64, 4), mx.uint32), mx.zeros((64, 1)), mx.zeros((64, 1)), 32, 
 TURN = (8, False, 1e4, 1.0, 0)
 
 
+def call(step, arguments, **options):
+    """The step, with each packed weight made ready for it."""
+    ext = extension()
+    ready = [ext.Weight(a) if isinstance(a, tuple) else a for a in arguments]
+    return getattr(ext, step)(*ready, **options)
+
+
 @pytest.mark.parametrize(
     ("step", "arguments", "message"),
     [
         ("project", (X[0], NORM, 1e-5, W, W, W, *TURN), r"x is float32 \[2, 64\]; wanted \[B, L, E\]"),
         ("project", (X, NORM[:8], 1e-5, W, W, W, *TURN), r"norm float32 \[8\]; wanted x \[..., E\] and norm \[E\]"),
-        ("project", (X, NORM, 1e-5, W, BACK, W, *TURN), "wanted w"),
+        ("project", (X, NORM, 1e-5, W, BACK, W, *TURN), r"x is float32 \[1, 2, 64\]; wanted \[..., 32\]"),
         ("project", (X, NORM, 1e-5, W, W, W, 12, *TURN[1:]), "head_dim is 12 .* 32 rows; wanted an even divisor"),
         ("project", (X, NORM, 1e-5, W, W, W, *TURN[:4], mx.array([1, 2])), r"offset is int32 \[2\]"),
-        ("add_matmul", (X, X, W), r"residual is float32 \[1, 2, 64\]; wanted the product's shape, \[1, 2, 32\]"),
-        ("add_matmul", (X.astype(mx.float16), X, W), "residual is float16"),
-        ("feed_forward", (X, NORM, 1e-5, W, W, W), "wanted w"),
-        ("feed_forward", (X, NORM, 1e-5, W, tuple(a[:8] for a in W[:3]) + W[3:], BACK), "up has 8 rows; wanted 32"),
-        ("feed_forward", (X, NORM, 1e-5, W, W, tuple(a[:8] for a in BACK[:3]) + BACK[3:]), "down has 8 rows; wanted 64"),
+        ("add_linear", (X, X, W), r"residual is float32 \[1, 2, 64\]; wanted the product's shape, \[1, 2, 32\]"),
+        ("add_linear", (X.astype(mx.float16), X, W), "residual is float16"),
+        ("feed_forward", (X, NORM, 1e-5, BACK, BACK, W), r"x is float32 \[1, 2, 64\]; wanted \[..., 32\]"),
+        ("feed_forward", (X, NORM, 1e-5, W, BACK, BACK), r"up is \[64, 32\]; wanted \[32, 64\]"),
+        ("feed_forward", (X, NORM, 1e-5, W, W, W), r"down is \[32, 64\]; wanted \[64, 32\]"),
+        ("feed_forward", (X, NORM, 1e-5, W, tuple(a[:8] for a in W[:3]) + W[3:], BACK), r"up is \[8, 64\]; wanted \[32, 64\]"),
+        ("feed_forward", (X, NORM, 1e-5, W, W, tuple(a[:8] for a in BACK[:3]) + BACK[3:]), r"down is \[8, 32\]; wanted \[64, 32\]"),
         ("feed_forward", (X.astype(mx.bfloat16), NORM, 1e-5, W, W, BACK), "x is bfloat16"),
     ],
 )
 def test_bad_input_is_refused_with_what_was_given_and_wanted(step, arguments, message):
     with pytest.raises(ValueError, match=f"{step}: .*{message}"):
-        getattr(extension(), step)(*arguments)
+        call(step, arguments)
 
 
 @pytest.mark.parametrize(
     ("step", "arguments"),
     [
         ("project", (X, NORM, 1e-5, W, W, W, *TURN)),
-        ("add_matmul", (X[..., :32], X, W)),
+        ("add_linear", (X[..., :32], X, W)),
         ("feed_forward", (X, NORM, 1e-5, W, W, BACK)),
     ],
 )
 def test_a_gpu_is_refused(step, arguments):
-    mx.eval(getattr(extension(), step)(*arguments, stream=mx.cpu))
+    mx.eval(call(step, arguments, stream=mx.cpu))
     with pytest.raises(ValueError, match=rf"{step}: this kernel runs on the CPU.*stream=mx\.cpu"):
-        getattr(extension(), step)(*arguments, stream=mx.gpu)
+        call(step, arguments, stream=mx.gpu)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 64), (2, 0, 64)])
 def test_nothing_in_nothing_out(shape):
     x = mx.zeros(shape)
-    outs = extension().project(x, NORM, 1e-5, W, W, W, *TURN)
+    outs = call("project", (x, NORM, 1e-5, W, W, W, *TURN))
     assert [out.shape for out in outs] == [(shape[0], 4, shape[1], 8)] * 3
-    mx.eval(outs)
-    assert extension().feed_forward(x, NORM, 1e-5, W, W, BACK).shape == shape
+    steps = [call("feed_forward", (x, NORM, 1e-5, W, W, BACK)), call("add_linear", (x[..., :32], x, W))]
+    assert [out.shape for out in steps] == [shape, (*shape[:-1], 32)]
+    mx.eval(outs, steps)
