@@ -10,6 +10,7 @@ makes new ones first.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import mlx.core as mx
@@ -31,7 +32,7 @@ class Placement:
     segments: tuple[tuple[int, int, int, int], ...]
     lengths: tuple[int, ...]
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Room that each row needs: the longest row's tokens, its new ones among them."""
         return max(

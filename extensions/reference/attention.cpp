@@ -23,7 +23,7 @@ namespace {
 constexpr int SPAN = 512;  // keys
 static_assert(SPAN % KEYS == 0);
 // Fewer multiplications than this are done before another thread has woken up.
-constexpr int64_t WORTH_SHARING = 50'000;
+constexpr int64_t WORTH_SHARING = 20'000;
 
 // One worker's scratch memory.
 struct Scratch {

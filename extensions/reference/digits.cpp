@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "vector.h"
 
@@ -12,80 +13,102 @@ namespace {
 constexpr int COUNT = 32;  // rounded together
 constexpr int VECTORS = COUNT / LANES;
 
-// A power of two so that `most` is from 2^22 to less than 2^23 units: less, because 127, 127, 127 are the highest three
-// digits, and 16 * 127 + 7, 16 * 127 + 7 the highest pair.
-struct PowerOfTwo {
-  float unit, inverse;
+typedef uint8_t Bytes __attribute__((vector_size(VECTOR_BYTES)));
 
-  explicit PowerOfTwo(float most) {
-    constexpr int BIAS = 127, SMALLEST = 25;
-    uint32_t bits;
-    const float enlarged = most * 1.0042f;
-    std::memcpy(&bits, &enlarged, sizeof bits);
-    const uint32_t exponent = std::clamp<uint32_t>(bits >> 23, SMALLEST, 2 * BIAS - 1);  // of 2 or smaller than most
-    const uint32_t unit_bits = (exponent - 22) << 23, inverse_bits = (2 * BIAS + 22 - exponent) << 23;
-    std::memcpy(&unit, &unit_bits, sizeof unit);
-    std::memcpy(&inverse, &inverse_bits, sizeof inverse);
-  }
-};
+ALWAYS_INLINE Ints larger(Ints a, Ints b) { return a > b ? a : b; }
 
-// The lowest bytes of 32 numbers.
-ALWAYS_INLINE void store_bytes(uint8_t* to, const Ints* v) {
-  int32_t numbers[COUNT];
-  std::memcpy(numbers, v, sizeof numbers);
-  for (int i = 0; i < COUNT; i++) to[i] = static_cast<uint8_t>(numbers[i]);
+template <int DISTANCE, int... lane>
+ALWAYS_INLINE Ints larger_half(Ints v, std::integer_sequence<int, lane...>) {
+  return larger(v, __builtin_shufflevector(v, v, (lane + DISTANCE) % LANES...));
 }
 
-// The numbers v as multiples of 2^BITS and rests from -2^(BITS - 1) to less than 2^(BITS - 1). Writes the rests, and
-// leaves the multiples.
-template <int BITS>
-ALWAYS_INLINE void split(Ints* v, uint8_t* to) {
-  Ints rests[VECTORS];
-  for (int i = 0; i < VECTORS; i++) {
-    rests[i] = v[i] << (32 - BITS) >> (32 - BITS);
-    v[i] = (v[i] - rests[i]) >> BITS;
-  }
-  store_bytes(to, rests);
+// The largest |x| of 32, as a float's bits. As integers these are in the order of the floats, and what is not finite comes
+// last.
+ALWAYS_INLINE uint32_t largest_bits(const Floats* v) {
+  Ints largest = {};
+  for (int i = 0; i < VECTORS; i++) largest = larger(largest, (Ints)v[i] & 0x7fffffff);
+  constexpr auto lanes = std::make_integer_sequence<int, LANES>{};
+  if constexpr (LANES >= 16) largest = larger_half<8>(largest, lanes);
+  if constexpr (LANES >= 8) largest = larger_half<4>(largest, lanes);
+  largest = larger_half<2>(largest, lanes);
+  return static_cast<uint32_t>(larger_half<1>(largest, lanes)[0]);
+}
+
+constexpr uint32_t NOT_FINITE = 0x7f800000;
+
+ALWAYS_INLINE float of_bits(uint32_t bits) {
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
+
+struct Unit {
+  float unit, inverse;
+};
+
+// A power of two so that the largest is from 2^22 to less than 2^23 units: less, because 127, 127, 127 are the highest
+// three digits, and 16 * 127 + 7, 16 * 127 + 7 the highest pair.
+ALWAYS_INLINE Unit power_of_two(uint32_t largest) {
+  constexpr uint32_t BIAS = 127, SMALLEST = 25, STEP = 1 << 23;
+  constexpr uint32_t LESS = 2 * (STEP - 0x7f77f7);  // added, the bits of what is too large become the next power's
+  const uint32_t exponent = std::clamp((largest + LESS) / STEP, SMALLEST, 2 * BIAS - 1);
+  return {of_bits((exponent - 22) * STEP), of_bits((2 * BIAS + 22 - exponent) * STEP)};
+}
+
+// Each lane's four bytes: byte b of lane i comes to place b * LANES + i.
+template <int... place>
+ALWAYS_INLINE Bytes gather(Words v, std::integer_sequence<int, place...>) {
+  const Bytes bytes = (Bytes)v;
+  return __builtin_shufflevector(bytes, bytes, (place % LANES * 4 + place / LANES)...);
+}
+
+// Byte b of each lane to `to[b]`, LANES bytes.
+template <int COUNTED>
+ALWAYS_INLINE void store_bytes(Words v, uint8_t* const* to, int offset) {
+  const Bytes gathered = gather(v, std::make_integer_sequence<int, VECTOR_BYTES>{});
+  for (int b = 0; b < COUNTED; b++) std::memcpy(to[b] + offset, reinterpret_cast<const char*>(&gathered) + b * LANES, LANES);
 }
 
 // 32 neighbours of a row of a tile of `tile` rows.
 template <Digits DIGITS>
 ALWAYS_INLINE void round_chunk(const float* x, int tile, uint8_t* bytes, float* unit_to, float* sum_to) {
-  Floats v[VECTORS], largest = {}, not_finite = {};
-  for (int i = 0; i < VECTORS; i++) {
-    v[i] = load(x + i * LANES);
-    largest = maximum(largest, maximum(v[i], -v[i]));
-    not_finite += v[i] - v[i];
-  }
-  const float most = max_lanes(largest);
-  float unit, inverse;
+  Floats v[VECTORS];
+  for (int i = 0; i < VECTORS; i++) v[i] = load(x + i * LANES);
+  const uint32_t largest = largest_bits(v);
+  Unit of;
   if constexpr (DIGITS == Digits::one) {
-    unit = most / 127, inverse = most > 0 ? 127 / most : 0;
+    const float most = of_bits(largest);
+    of = {most / 127, most > 0 ? 127 / most : 0};
   } else {
-    const PowerOfTwo power(most);
-    unit = power.unit, inverse = power.inverse;
+    of = power_of_two(largest);
   }
+  const int apart = tile * COUNT;
+  uint8_t* const places[4] = {
+      DIGITS == Digits::one ? bytes : DIGITS == Digits::three ? bytes + 2 * apart : bytes + 2 * apart + COUNT,
+      DIGITS == Digits::three ? bytes + apart : bytes + 2 * apart,
+      DIGITS == Digits::three ? bytes : bytes + COUNT,
+      bytes};
   Floats sum = {};
-  Ints integers[VECTORS];
   for (int i = 0; i < VECTORS; i++) {
-    const Floats scaled = opaque(v[i] * inverse);  // not one with the addition: rounded alike everywhere
-    const Floats half = select(scaled < 0.0f, broadcast(-0.5f), broadcast(0.5f));
-    integers[i] = __builtin_convertvector(scaled + half, Ints);
-    sum += __builtin_convertvector(integers[i], Floats);
+    const Floats scaled = opaque(v[i] * of.inverse);  // not one with the addition: rounded alike everywhere
+    const Floats half = (Floats)(((Ints)scaled & INT32_MIN) | (Ints)broadcast(0.5f));
+    const Ints integers = __builtin_convertvector(scaled + half, Ints);
+    sum += __builtin_convertvector(integers, Floats);
+    // A digit from -128 to 127 is one from 0 to 255 less 128: so is every digit of a number to which 128 times each
+    // power was added. The same with 8 where a digit has 4 bits.
+    if constexpr (DIGITS == Digits::one) {
+      store_bytes<1>((Words)integers, places, i * LANES);
+    } else if constexpr (DIGITS == Digits::three) {
+      store_bytes<3>(((Words)integers + 0x808080) ^ 0x808080, places, i * LANES);
+    } else {
+      const Words raised = (Words)integers + 0x808808;
+      const Words fields = (raised & 0xf) | (raised << 4 & 0xff00) | (raised << 4 & 0xf0000) | (raised << 8 & 0xff000000);
+      store_bytes<4>((Words)((Bytes)fields - (Bytes)(Words{} + 0x80088008)), places, i * LANES);
+    }
   }
-  if constexpr (DIGITS == Digits::three) {
-    split<8>(integers, bytes + 2 * tile * COUNT);
-    split<8>(integers, bytes + tile * COUNT);
-  } else if constexpr (DIGITS == Digits::pairs) {
-    uint8_t* second = bytes + 2 * tile * COUNT;
-    split<4>(integers, second + COUNT);
-    split<8>(integers, second);
-    split<4>(integers, bytes + COUNT);
-  }
-  store_bytes(bytes, integers);
-  const Floats sums = sum_lanes(sum, not_finite, sum, not_finite);
-  *unit_to = unit + sums[1];
-  *sum_to = sums[0] * unit + sums[1];
+  const float lost = largest >= NOT_FINITE ? __builtin_nanf("") : 0.0f;
+  *unit_to = of.unit + lost;
+  *sum_to = sum_lanes(sum) * of.unit + lost;
 }
 
 template <Digits DIGITS>

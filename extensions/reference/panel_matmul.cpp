@@ -17,7 +17,7 @@ namespace {
 
 constexpr int VECTORS = PANEL_ROWS / LANES;  // of a panel's rows
 // Bytes that are asked for ahead of their use.
-constexpr int AHEAD = 2048;
+constexpr int AHEAD = 8192;
 // Fewer multiplications than this are done before another thread has woken up.
 constexpr int64_t WORTH_SHARING = 50'000;
 // Fewer tokens are faster without tiles.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 
 #if defined(__linux__)
@@ -13,28 +14,45 @@ namespace course {
 
 namespace {
 
-// Memory that is read from one end to the other: in pages of 2 MiB where the system has them, or every 4 KiB the
-// processor has to look up where the next page is.
-uint8_t* allocate(size_t bytes) {
-  constexpr size_t PAGE = size_t{2} << 20;
-  const size_t whole = (bytes + 63) / 64 * 64;
-  const size_t alignment = whole >= PAGE ? PAGE : 64;
-  void* memory = std::aligned_alloc(alignment, (whole + alignment - 1) / alignment * alignment);
+constexpr size_t PAGE = size_t{2} << 20, SLAB = 16 * PAGE;
+
+// Memory in pages of 2 MiB where the system has them. With pages of 4 KiB, the processor has to look up sixteen thousand
+// addresses while it reads a small model's weights, and stops reading ahead at the end of each.
+std::shared_ptr<uint8_t> new_slab(size_t bytes) {
+  const size_t whole = (bytes + PAGE - 1) / PAGE * PAGE;
+  void* memory = std::aligned_alloc(PAGE, whole);
   if (memory == nullptr) throw std::bad_alloc();
 #if defined(__linux__)
-  if (whole >= PAGE) madvise(memory, whole, MADV_HUGEPAGE);  // advice: that it is not taken is no error
+  madvise(memory, whole, MADV_HUGEPAGE);  // advice: that it is not taken is no error
 #endif
-  return static_cast<uint8_t*>(memory);
+  return {static_cast<uint8_t*>(memory), std::free};
+}
+
+// Most matrices are smaller than a page: they share slabs, in the order in which they are made, which is mostly that in
+// which they are read. A slab goes when its last matrix goes.
+std::shared_ptr<uint8_t> allocate(size_t bytes) {
+  static std::mutex lock;
+  static std::weak_ptr<uint8_t> slab;
+  static size_t used = 0;
+  const size_t whole = (bytes + 63) / 64 * 64;
+  if (whole > SLAB / 4) return new_slab(whole);
+  std::lock_guard guard(lock);
+  std::shared_ptr<uint8_t> shared = slab.lock();
+  if (shared == nullptr || used + whole > SLAB) {
+    slab = shared = new_slab(SLAB);
+    used = 0;
+  }
+  uint8_t* here = shared.get() + used;
+  used += whole;
+  return {std::move(shared), here};
 }
 
 }  // namespace
 
-void Panels::Free::operator()(uint8_t* memory) const { std::free(memory); }
-
 Panels::Panels(const QuantizedMatrix& w, Parallel& parallel)
     : rows_(w.rows), columns_(w.columns), group_size_(w.group_size), bits_(w.bits), scale_type_(w.scale_type) {
   if (rows_ == 0) return;
-  memory_.reset(allocate(bytes()));
+  memory_ = allocate(bytes());
   parallel.for_each(count(), [&](int panel, int) { lay_out(w, panel); });
 }
 

@@ -51,10 +51,7 @@ class Panels {
 
   int rows_, columns_, group_size_, bits_;
   FloatType scale_type_;
-  struct Free {
-    void operator()(uint8_t* memory) const;
-  };
-  std::unique_ptr<uint8_t, Free> memory_;
+  std::shared_ptr<uint8_t> memory_;
 };
 
 }  // namespace course

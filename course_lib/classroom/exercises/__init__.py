@@ -12,4 +12,5 @@ ORDER = [
     "chunked_prefill",
     "paged_kv_cache",
     "build_your_own_vllm",
+    "fast_on_a_cpu",
 ]
