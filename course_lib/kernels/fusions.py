@@ -69,7 +69,8 @@ def native_fusions(
             placement = cache[0].placement(*h.shape[:2])
             rooms = [layer.room(placement, config.num_key_value_heads, config.head_dim) for layer in cache]
             keys, values = zip(*rooms, strict=True)
-            h, *held = ext.decode(decoder, h, keys, values, placement.segments, placement.lengths)
+            where = placement.segments, placement.lengths, placement.capacity
+            h, *held = ext.decode(decoder, h, keys, values, *where)
             for layer, k, v in zip(cache, held[: len(cache)], held[len(cache) :], strict=True):
                 layer.filled(placement, k, v)
             return h

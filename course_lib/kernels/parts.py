@@ -53,10 +53,8 @@ def _parts(ext, int8):
         return native
 
     def linear(x, weight):
-        native = weight_of(weight)
-        if native is None or x.dtype != mx.float32:
-            return mlx_linear(x, weight)
-        return ext.linear(x, native)
+        native = weight_of(weight) if x.dtype == mx.float32 else None
+        return mlx_linear(x, weight) if native is None else ext.linear(x, native)
 
     def attention(queries, keys, values, *, scale, mask):
         if queries.dtype != mx.float32:

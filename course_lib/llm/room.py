@@ -27,10 +27,13 @@ class Placement:
         segments: (first token, first row, rows, tokens a row): tokens that stand next to each other in the step and
             belong to neighbouring rows of the cache.
         lengths: tokens that each row holds before the step.
+        capacity: tokens of room that each row shall have after it. If that is more than the memory lent has, the
+            step moves the rows to new memory.
     """
 
     segments: tuple[tuple[int, int, int, int], ...]
     lengths: tuple[int, ...]
+    capacity: int = 0
 
     @cached_property
     def tokens(self) -> int:
@@ -79,30 +82,37 @@ class RoomKVCache(_Lending, KVCache):
 
     def placement(self, B: int, L: int) -> Placement:
         """L new tokens in each of B rows."""
-        return Placement(((0, 0, B, L),), (self.offset,) * B)
+        end = self.offset + L
+        capacity = self.capacity if end <= self.capacity else -(-end // self.step) * self.step
+        return Placement(((0, 0, B, L),), (self.offset,) * B, capacity)
 
     def room(self, placement: Placement, num_kv_heads: int, head_dim: int) -> tuple[mx.array, mx.array]:
-        """Keys and values [B, H_kv, capacity, D] with room for the step's tokens; nobody else's to read.
+        """Keys and values [B, H_kv, capacity, D], nobody else's to read; without room for a token at first.
 
         Raises:
             ValueError: the cache holds another batch.
         """
-        B, end = len(placement.lengths), placement.tokens
-        if self._keys is None or self._keys.shape[0] != B or end > self.capacity:
-            L = end - self.offset
-            new = mx.zeros((B, num_kv_heads, L, head_dim))
+        B = len(placement.lengths)
+        if self._keys is None:
+            nothing = mx.zeros((B, num_kv_heads, 0, head_dim))
+            return nothing, nothing
+        if self._keys.shape[0] != B:
+            new = mx.zeros((B, num_kv_heads, placement.tokens - self.offset, head_dim))
             check_update(new, new, self._keys, self._values)
-            self._grow(new, new, end)
-            self._handed_out = False
+        if placement.capacity > self.capacity:
+            return self._keys, self._values  # the step only reads them
         return self._own()
 
     def filled(self, placement: Placement, keys: mx.array, values: mx.array) -> None:
         """The same memory, with the step's tokens in it."""
-        self._keys, self._values = keys, values
         B, H, capacity, D = keys.shape
-        L = placement.tokens - self.offset
-        self.bytes_copied += 2 * B * H * L * D * keys.itemsize
-        self.offset += L
+        copied = placement.tokens - self.offset
+        if capacity > self.capacity:
+            copied += self.offset
+            self._handed_out = False
+        self._keys, self._values = keys, values
+        self.bytes_copied += 2 * B * H * copied * D * keys.itemsize
+        self.offset = placement.tokens
 
 
 class RoomBatchedKVCache(_Lending, BatchedKVCache):

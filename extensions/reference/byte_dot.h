@@ -20,7 +20,7 @@ ALWAYS_INLINE Ints dot_bytes(Words weights, Words x, Ints sums) {
 #if defined(__x86_64__) && VECTOR_BYTES == 64
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(x));
 #elif defined(__x86_64__) && VECTOR_BYTES == 32
-    __asm__("{vex} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(weights), "x"(x));
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(weights), "x"(x));
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
     // It takes signed bytes only: w = (w - 128) + 128, and w - 128 is w with its highest bit turned over.
     const Words halves = Words{} + 0x40404040;

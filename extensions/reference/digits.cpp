@@ -51,7 +51,7 @@ struct Unit {
 ALWAYS_INLINE Unit power_of_two(uint32_t largest) {
   constexpr uint32_t BIAS = 127, SMALLEST = 25, STEP = 1 << 23;
   constexpr uint32_t LESS = 2 * (STEP - 0x7f77f7);  // added, the bits of what is too large become the next power's
-  const uint32_t exponent = std::clamp((largest + LESS) / STEP, SMALLEST, 2 * BIAS - 1);
+  const uint32_t exponent = std::clamp((largest + LESS) / STEP, SMALLEST, 2 * BIAS + 1);
   return {of_bits((exponent - 22) * STEP), of_bits((2 * BIAS + 22 - exponent) * STEP)};
 }
 
@@ -78,7 +78,8 @@ ALWAYS_INLINE void round_chunk(const float* x, int tile, uint8_t* bytes, float* 
   Unit of;
   if constexpr (DIGITS == Digits::one) {
     const float most = of_bits(largest);
-    of = {most / 127, most > 0 ? 127 / most : 0};
+    const float inverse = 127 / most;
+    of = {most / 127, inverse < __builtin_inff() ? inverse : 0};  // infinite: of less than 4e-37, which become 0
   } else {
     of = power_of_two(largest);
   }

@@ -217,13 +217,12 @@ TilesInUse::~TilesInUse() { __asm__ volatile("tilerelease"); }
 
 void multiply_in_tiles(const Product& to, int panel, const DigitRows& x, int begin, int end, float* scratch) {
   const FloatType type = to.w->scale_type();
-  MultiplyPanel* multiply;
-  switch (x.digits) {
-    case Digits::pairs: multiply = of_type<4, Digits::pairs>(type); break;
-    case Digits::three: multiply = of_type<8, Digits::three>(type); break;
-    case Digits::one: multiply = to.w->bits() == 4 ? of_type<4, Digits::one>(type) : of_type<8, Digits::one>(type); break;
-  }
-  multiply(to, panel, x, begin, end, scratch);
+  auto kernel = [&]() -> MultiplyPanel* {
+    if (x.digits == Digits::pairs) return of_type<4, Digits::pairs>(type);
+    if (x.digits == Digits::three) return of_type<8, Digits::three>(type);
+    return to.w->bits() == 4 ? of_type<4, Digits::one>(type) : of_type<8, Digits::one>(type);
+  };
+  kernel()(to, panel, x, begin, end, scratch);
 }
 
 #else

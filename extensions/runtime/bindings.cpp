@@ -40,7 +40,7 @@ NB_MODULE(_ext, m) {
            "heads"_a, "kv_heads"_a, "head_dim"_a, "eps"_a, "scale"_a, "traditional"_a, "speeds"_a,
            "layers"_a);
   m.def("decode", &course::decode, "decoder"_a, "h"_a, "keys"_a, "values"_a, "segments"_a, "lengths"_a,
-        "stream"_a = nb::none());
+        "capacity"_a = 0, "stream"_a = nb::none());
   nb::class_<course::LoadedQuantizedMatmul>(m, "LoadedQuantizedMatmul")
       .def(nb::init<const std::string&, const std::string&>(), "library"_a, "rung"_a);
   m.def("quantized_matmul_by", &course::quantized_matmul_by, "kernel"_a, "x"_a, "weight"_a, "stream"_a = nb::none());

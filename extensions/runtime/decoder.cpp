@@ -31,10 +31,19 @@ class Decode final : public CpuPrimitive {
     allocate(h);
     const mx::array given = in_order(inputs[0], encoder);
     std::vector<Room> rooms(layers);
+    std::vector<Move> moves;
     for (size_t i = 0; i < layers; i++) {
-      const int capacity = inputs[1 + i].shape(2);
-      rooms[i] = {take_over(inputs[1 + i], outputs[1 + i], encoder),
-                  take_over(inputs[1 + layers + i], outputs[1 + layers + i], encoder), capacity};
+      float* places[2];
+      for (size_t j = 0; j < 2; j++) {
+        const mx::array& in = inputs[1 + j * layers + i];
+        mx::array& out = outputs[1 + j * layers + i];
+        if (in.shape(2) == out.shape(2)) {
+          places[j] = take_over(in, out, encoder);
+        } else {
+          places[j] = move(in, out, encoder, moves);
+        }
+      }
+      rooms[i] = {places[0], places[1], outputs[1 + i].shape(2)};
     }
     auto pool = shared_pool();
     size_t floats = 0;
@@ -42,9 +51,10 @@ class Decode final : public CpuPrimitive {
       floats = std::max(floats, decoder_layer_scratch(decoder_->shape(), layer, step_, pool->workers()));
     }
     float* memory = scratch(floats, encoder);
-    encoder.dispatch([decoder = decoder_, step = step_, rooms = std::move(rooms), from = given.data<float>(),
+    encoder.dispatch([decoder = decoder_, step = step_, rooms = std::move(rooms), moves = std::move(moves), from = given.data<float>(),
                       to = h.data<float>(), size = h.size(), memory, pool] {
       std::copy_n(from, size, to);
+      for (const Move& m : moves) m.run(step.lengths);
       for (size_t i = 0; i < rooms.size(); i++) {
         decoder_layer(decoder->shape(), decoder->layers()[i], step, rooms[i], to, memory, *pool);
       }
@@ -52,6 +62,29 @@ class Decode final : public CpuPrimitive {
   }
 
  private:
+  // Rows whose tokens go to a larger place.
+  struct Move {
+    const float* from;
+    float* to;
+    int heads, capacity, larger, D;
+
+    void run(const std::vector<int32_t>& lengths) const {
+      for (size_t i = 0; i < lengths.size() * heads; i++) {
+        std::copy_n(from + i * capacity * D, static_cast<size_t>(lengths[i / heads]) * D, to + i * larger * D);
+      }
+    }
+  };
+
+  // New memory for the output. What lies behind a row's tokens is not written, so that pages that are not needed yet do
+  // not have to be there.
+  static float* move(const mx::array& in, mx::array& out, mx::cpu::CommandEncoder& encoder, std::vector<Move>& moves) {
+    allocate(out);
+    if (in.size() == 0) return out.data<float>();
+    const mx::array held = in_order(in, encoder);
+    moves.push_back({held.data<float>(), out.data<float>(), in.shape(1), in.shape(2), out.shape(2), in.shape(3)});
+    return out.data<float>();
+  }
+
   // The output gets the input's memory, to write in; a copy of it where the input is a view with gaps.
   static float* take_over(const mx::array& in, mx::array& out, mx::cpu::CommandEncoder& encoder) {
     if (in.flags().row_contiguous) {
@@ -148,7 +181,7 @@ const Linear& Decoder::linear(const WeightPointer& weight, int columns, int rows
 std::vector<mx::array> decode(const std::shared_ptr<const Decoder>& decoder, const mx::array& h,
                               const std::vector<mx::array>& keys, const std::vector<mx::array>& values,
                               const std::vector<SegmentNumbers>& segments, const std::vector<int>& lengths,
-                              mx::StreamOrDevice where) {
+                              int capacity, mx::StreamOrDevice where) {
   const mx::Stream stream = cpu_stream(NAME, where);
   const DecoderShape& shape = decoder->shape();
   const size_t layers = decoder->layers().size();
@@ -167,9 +200,14 @@ std::vector<mx::array> decode(const std::shared_ptr<const Decoder>& decoder, con
       inputs.push_back(a);
     }
   }
-  Step step = checked_step(segments, lengths, keys[0].shape(0), keys[0].shape(2), rows_of(h));
-  std::vector<mx::Shape> shapes;
-  for (const mx::array& input : inputs) shapes.push_back(input.shape());
+  const int rows = keys[0].shape(0);
+  capacity = std::max(capacity, keys[0].shape(2));
+  for (const int held : lengths) {
+    if (held > keys[0].shape(2)) refuse(NAME, "a row is said to hold more tokens than its cache has room for");
+  }
+  Step step = checked_step(segments, lengths, rows, capacity, rows_of(h));
+  std::vector<mx::Shape> shapes{h.shape()};
+  shapes.resize(inputs.size(), {rows, shape.kv_heads, capacity, shape.head_dim});
   std::vector<mx::Dtype> types(inputs.size(), mx::float32);
   return mx::array::make_arrays(std::move(shapes), types,
                                 std::make_shared<Decode>(stream, decoder, std::move(step)), inputs);

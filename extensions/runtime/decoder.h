@@ -47,8 +47,8 @@ using SegmentNumbers = std::tuple<int, int, int, int>;
 // One step through all layers.
 //
 //   h             float32 [..., E], the step's tokens
-//   keys, values  one array a layer, float32 [rows, kv_heads, capacity, D]: room for the step's tokens behind the
-//                 `lengths` that each row holds
+//   keys, values  one array a layer, float32 [rows, kv_heads, room, D]; each row holds `lengths` tokens
+//   capacity      tokens of room that each row shall have; where there is less, all rows go to new memory
 //
 // Returns h behind the last layer, and all keys and values with the step's among them. These are written in place:
 // the arrays that were given must not be read any more, nor anything that shares their memory, and that is for the
@@ -56,6 +56,6 @@ using SegmentNumbers = std::tuple<int, int, int, int>;
 std::vector<mx::array> decode(const std::shared_ptr<const Decoder>& decoder, const mx::array& h,
                               const std::vector<mx::array>& keys, const std::vector<mx::array>& values,
                               const std::vector<SegmentNumbers>& segments, const std::vector<int>& lengths,
-                              mx::StreamOrDevice where);
+                              int capacity, mx::StreamOrDevice where);
 
 }  // namespace course

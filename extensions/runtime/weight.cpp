@@ -28,7 +28,13 @@ int columns_of(const Packed& arrays) {
 
 Weight::Weight(const Packed& arrays, const std::optional<mx::array>& bias, bool int8) : int8_(int8) {
   const auto& [words, scales, biases, group_size, bits] = arrays;
-  const PackedShape shape = checked(NAME, scales, columns_of(arrays), arrays);
+  const int columns = columns_of(arrays);
+  const bool groups = group_size == 32 || group_size == 64 || group_size == 128;
+  if (groups && columns % group_size != 0) {
+    refuse(NAME, "w is " + describe(words) + ", so K = " + std::to_string(columns) +
+                     "; wanted a multiple of the group_size " + std::to_string(group_size));
+  }
+  const PackedShape shape = checked(NAME, words, columns, arrays);
   const mx::array w = ready(words), s = ready(scales), b = ready(biases);
   const QuantizedMatrix matrix{w.data<uint32_t>(), s.data<void>(), b.data<void>(), shape.scale_type,
                                shape.rows,         shape.columns,  group_size,     bits};
