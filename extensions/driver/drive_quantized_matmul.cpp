@@ -1,7 +1,7 @@
 #include "../reference/quantized_matmul.h"
 
 #include "drive.h"
-#include "expect.h"
+#include "random_matrix.h"
 
 namespace course {
 
@@ -16,18 +16,8 @@ void run(const Case& c, Random& random, Parallel& serial, Parallel& threads) {
   char name[120];
   std::snprintf(name, sizeof name, "quantized_matmul M=%d N=%d K=%d bits=%d group=%d type=%d", c.M, c.N, c.K,
                 c.bits, c.group_size, static_cast<int>(c.type));
-  const int per_word = 32 / c.bits, groups = c.K / c.group_size;
-  std::vector<uint32_t> words(static_cast<size_t>(c.N) * (c.K / per_word));
-  for (uint32_t& word : words) word = random.bits();
-  std::vector<float> scales(static_cast<size_t>(c.N) * groups), biases(scales.size());
-  for (size_t g = 0; g < scales.size(); g++) {
-    scales[g] = random.uniform(0.001f, 0.02f);
-    biases[g] = -random.uniform(4, 8) * scales[g];
-    if (g % 7 == 0) scales[g] = 0;  // a group of equal weights
-    if (g % 11 == 0) biases[g] = 0;
-  }
-  const Stored s = stored(scales, c.type), b = stored(biases, c.type);
-  const QuantizedMatrix w{words.data(), s.bytes.data(), b.bytes.data(), c.type, c.N, c.K, c.group_size, c.bits};
+  const RandomMatrix matrix(random, c.N, c.K, c.bits, c.group_size, c.type);
+  const QuantizedMatrix w = matrix.matrix();
 
   const ptrdiff_t stride = c.K + 3;
   const std::vector<float> x = random.activations(c.M ? (c.M - 1) * stride + c.K : 0);
@@ -36,12 +26,9 @@ void run(const Case& c, Random& random, Parallel& serial, Parallel& threads) {
     for (int n = 0; n < c.N; n++) {
       double sum = 0, size = 0;
       for (int k = 0; k < c.K; k++) {
-        const size_t g = static_cast<size_t>(n) * groups + k / c.group_size;
-        const uint32_t q = words[static_cast<size_t>(n) * (c.K / per_word) + k / per_word] >>
-                               (k % per_word * c.bits) & ((1u << c.bits) - 1);
-        const double product = x[m * stride + k] * (s.exact[g] * q + b.exact[g]);
+        const double product = x[m * stride + k] * matrix.weight(n, k);
         sum += product;
-        size += std::fabs(product) + std::fabs(x[m * stride + k] * b.exact[g]);
+        size += std::fabs(product) + std::fabs(x[m * stride + k] * matrix.offset(n, k));
       }
       want[static_cast<size_t>(m) * c.N + n] = sum;
       tolerance[static_cast<size_t>(m) * c.N + n] = 1e-30 + 4 * 0x1p-23 * size;

@@ -54,8 +54,13 @@ def gcc():
 
 
 def everything_ran(said):
-    names = ("thread_pool", "quantized_matmul", "int8_matmul", "attention", "rms_norm", "rope", "swiglu", "fork")
-    return all(name in said for name in names)
+    names = ("thread_pool", "quantized_matmul", "panel_matmul", "attention", "rms_norm", "rope", "swiglu")
+    return all(name in said for name in (*names, "decoder_layer", "fork"))
+
+
+def products_of_bytes(said):
+    """By what the processor multiplies bytes, as the driver found out: "spelt_out", "dot" or "tiles"."""
+    return said.split("products of bytes")[1].split()[0]
 
 
 @pytest.fixture
@@ -76,15 +81,32 @@ def test_clang_compiles_them_without_warnings_and_correctly():
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 def test_other_widths_of_vectors(vector_bytes):
     flags = f"-DVECTOR_BYTES={vector_bytes} -Wno-psabi"
-    kernels = ("quantized_matmul", "attention", "rope", "swiglu")
+    kernels = ("quantized_matmul", "panel_matmul", "attention", "rope", "swiglu", "decoder_layer")
     drive(f"vectors-{vector_bytes}", tool("clang++", "clang"), flags=flags, only=kernels)
 
 
-@pytest.mark.usefixtures("slow")
-def test_a_processor_without_fused_multiply_add():
+@pytest.fixture
+def on_x86():
     if os.uname().machine != "x86_64":
-        pytest.skip("every Arm processor has one")
-    drive("x86-64", gcc(), ANY_CPU, only=("quantized_matmul", "attention"))
+        pytest.skip("only x86 has processors so different")
+
+
+MATMULS = ("quantized_matmul", "panel_matmul", "attention", "decoder_layer")
+
+
+@pytest.mark.usefixtures("slow", "on_x86")
+def test_a_processor_without_fused_multiply_add_or_products_of_bytes():
+    said = drive("x86-64", gcc(), ANY_CPU, only=MATMULS)
+    assert products_of_bytes(said) == "spelt_out"  # whatever this machine has: its instructions were not allowed
+
+
+@pytest.mark.usefixtures("slow", "on_x86")
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_a_processor_with_avx2_and_no_more(compiler):
+    """What is asked for at run time may stand in the code; here it uses it only if this machine has it, too."""
+    path = gcc() if compiler == "g++" else tool("clang++", "clang")
+    said = drive(f"avx2-{compiler}", path, ANY_CPU, flags="-mavx2 -mfma", only=MATMULS)
+    assert products_of_bytes(said) in ("spelt_out", "dot")
 
 
 @pytest.mark.usefixtures("slow")
@@ -99,7 +121,10 @@ def test_no_data_races(monkeypatch):
 
 
 @pytest.mark.usefixtures("slow")
-def test_on_arm():
+@pytest.mark.parametrize(
+    ("flags", "products"), [("", "spelt_out"), ("-march=armv8.2-a+dotprod", "dot")], ids=["any", "with sdot"]
+)
+def test_on_arm(flags, products):
     if os.uname().machine in ("aarch64", "arm64"):
         pytest.skip("this machine is one: see the first test")
     compiler = tool("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
@@ -107,4 +132,6 @@ def test_on_arm():
     if emulator is None:
         without("qemu-aarch64 is not here; on Debian: apt-get install qemu-user")
     options = ("-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", ANY_CPU)
-    drive("arm", compiler, *options, "-DCMAKE_EXE_LINKER_FLAGS=-static", emulator=[emulator])
+    options += ("-DCMAKE_EXE_LINKER_FLAGS=-static",)
+    said = drive(f"arm-{products}", compiler, *options, flags=flags, emulator=[emulator])
+    assert everything_ran(said) and products_of_bytes(said) == products

@@ -54,11 +54,13 @@ def check(x, weight, group_size, bits, bias=None):
 
 @settings(deadline=None, max_examples=120)
 @given(
-    st.integers(0, 2**31), st.integers(1, 60), st.integers(1, 100), st.integers(1, 9), GROUPS, BITS, DTYPES, st.booleans()
-)
+    st.integers(0, 2**31), st.integers(1, 60), st.integers(1, 100), st.integers(1, 9), GROUPS, BITS, DTYPES,
+    st.booleans(),
+)  # fmt: skip
 def test_equals_the_product_with_the_dequantized_weight(seed, M, N, groups, group_size, bits, dtype, biased):
     weight = packed(seed, N, groups * group_size, group_size, bits, dtype)
-    check(activations(seed, M, groups * group_size), weight, group_size, bits, activations(seed, N) if biased else None)
+    bias = activations(seed, N) if biased else None
+    check(activations(seed, M, groups * group_size), weight, group_size, bits, bias)
 
 
 @pytest.mark.parametrize("M", [1, 8, 37, 200])
@@ -69,8 +71,9 @@ def test_at_the_models_shapes(M, N, K):
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.integers(0, 2**31), st.integers(2, 50), st.integers(1, 80), st.integers(1, 6), GROUPS, BITS, DTYPES, st.booleans(), st.data()
-)
+    st.integers(0, 2**31), st.integers(2, 50), st.integers(1, 80), st.integers(1, 6), GROUPS, BITS, DTYPES,
+    st.booleans(), st.data(),
+)  # fmt: skip
 def test_any_rows_are_the_same_to_the_last_bit_alone(seed, M, N, groups, group_size, bits, dtype, int8, data):
     weight = ready(packed(seed, N, groups * group_size, group_size, bits, dtype), group_size, bits, None, int8)
     x = activations(seed, M, groups * group_size)
@@ -91,7 +94,8 @@ def test_every_instruction_and_number_of_threads_gives_the_same_bits(
         assert extension().byte_products() == level
         for count in (1, 3):
             set_threads(count)
-            results += [extension().linear(x, weight), mx.concatenate([extension().linear(row, weight) for row in x.split(40)])]
+            alone = [extension().linear(row, weight) for row in x.split(40)]
+            results += [extension().linear(x, weight), mx.concatenate(alone)]
             mx.eval(results)
     assert all(same_bits(results[0], other) for other in results[1:])
 
@@ -194,7 +198,7 @@ W, SCALES, BIASES = mx.zeros((6, 16), mx.uint32), mx.zeros((6, 4)), mx.zeros((6,
     [
         ((W, SCALES, BIASES, 32, 3), None, "bits is 3; wanted 4 or 8"),
         ((W, SCALES, BIASES, 16, 4), None, "group_size is 16; wanted 32, 64 or 128"),
-        ((W[:, :15], SCALES, BIASES, 32, 4), None, "wanted a multiple of the group_size 32"),
+        ((W[:, :15], SCALES, BIASES, 32, 4), None, r"w is uint32 \[6, 15\], so K = 120; wanted a multiple of the group_size 32"),
         ((W.astype(mx.int32), SCALES, BIASES, 32, 4), None, r"w is int32 \[6, 16\]; wanted uint32"),
         ((W[0], SCALES, BIASES, 32, 4), None, r"w is uint32 \[16\]; wanted uint32 \[N, K \* bits / 32\]"),
         ((W, SCALES, BIASES, 64, 4), None, r"scales are float32 \[6, 4\].*wanted \[6, 2\]"),
@@ -259,7 +263,7 @@ def test_a_model_says_the_same_at_every_level_and_within_rounding_what_mlx_parts
         mx.eval(results)
     assert all(same_bits(results[0], other) for other in results[1:])
     theirs = random_model(config, parts=Parts(), **options)(tokens)
-    assert mx.abs(results[0] - theirs).max().item() < 2e-5 * mx.abs(theirs).max().item()
+    assert mx.abs(results[0] - theirs).max().item() < 5e-6 * mx.abs(theirs).max().item()
 
 
 @pytest.mark.parametrize("int8", [False, True])
@@ -278,4 +282,4 @@ def test_weights_of_four_and_eight_bits_may_be_mixed_in_a_layer(levels, int8):
         mx.eval(results)
     assert all(same_bits(results[0], other) for other in results[1:])
     theirs = mlx(tokens)
-    assert mx.abs(results[0] - theirs).max().item() < (0.1 if int8 else 2e-5) * mx.abs(theirs).max().item()
+    assert mx.abs(results[0] - theirs).max().item() < (0.1 if int8 else 5e-6) * mx.abs(theirs).max().item()

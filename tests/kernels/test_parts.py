@@ -36,9 +36,10 @@ def test_logits_equal_those_of_mlx_parts(family, bits, group_size):
     assert mx.allclose(native(tokens), mlx(tokens), rtol=1e-3, atol=1e-4).item()
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
-def test_models_in_half_precision_run_on_mlx_operations(dtype):
-    native, mlx = models(dtype=dtype)
+def test_models_in_half_precision_run_on_mlx_operations(dtype, family):
+    native, mlx = models(dtype=dtype, model_type=family)
     assert same_bits(native(prompt(1, 5)), mlx(prompt(1, 5)))
 
 
