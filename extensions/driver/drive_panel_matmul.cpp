@@ -195,7 +195,7 @@ std::vector<float> extremes(Random& random, int M, int K) {
         case 5: v = k % K == 17 ? 1e6f : v; break;                              // an outlier
         case 6: v = k / 32 % 2 ? v : 0; break;                                  // chunks of zeros
         case 7: v = k % 32 == 5 ? 1 - 0x1p-24f : k % 32 == 6 ? -1 : v / 16; break;  // a power of two, just below
-        case 8: v = k % 32 == 0 ? 0.9958f - (k / 32) * 1e-5f : v / 16; break;   // where three bytes are nearly full
+        case 8: v = k % 32 ? v / 16 : 0x7f77f7 * 0x1p-23f - (k % 64 ? 0 : 0x1p-24f); break;  // the most that fits, more
         case 9: v = std::copysign(m % 20 < 10 ? 127.0f : 0.99582f, v); break;   // all of them the largest
       }
     }

@@ -31,9 +31,9 @@ inline Rounded rounded(const float* x, int K, Digits digits) {
       // No float is the inverse of a unit so small. All is 0 then.
       inverse = 127 / most < INFINITY ? 127 / most : 0;
     } else {
-      // A little less than 2^23 units is what all ways to write three bytes hold. No unit is smaller than 2^-124.
-      const int exponent = most > 0 && finite ? std::ilogb(most * 1.0042) : 0;
-      unit = std::ldexp(1.0, std::max(exponent, -102) - 22);
+      // The largest has less than 2^23 units: as many as all ways to write three bytes hold. No unit is below 2^-124.
+      unit = std::ldexp(1.0, most > 0 && finite ? std::max(std::ilogb(most) - 22, -124) : -124);
+      if (most >= 0x7f77f7 * unit) unit *= 2;
     }
     for (int i = 0; i < 32; i++) {
       const double scaled = digits == Digits::one ? chunk[i] * inverse : chunk[i] / unit;

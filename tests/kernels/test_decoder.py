@@ -223,6 +223,24 @@ def test_a_step_that_does_not_fit_its_room_is_refused(segments, lengths, message
         ext.decode(decoder, mx.zeros((1, 3, 128)), rooms, rooms, segments, lengths)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda w, ready: ready(w, int8=w.shape[0] == 64), "wanted .*, and all with x in 8 bits or none"),
+        (lambda w, ready: ready(w, rows=max(w.shape[0] - 8, 64)), r"a weight is \[248, 128\]; wanted \[256, 128\]"),
+    ],
+)
+def test_layers_whose_weights_do_not_fit_are_refused(spoil, message):
+    model, _ = models()
+    ext = extension()
+
+    def ready(w, int8=False, rows=None):
+        return ext.Weight((w.weight[:rows], w.scales[:rows], w.biases[:rows], w.group_size, w.bits), None, int8)
+
+    with pytest.raises(ValueError, match=message):
+        native_decoder(ext, lambda w: spoil(w, ready), model)
+
+
 def test_int8_activations_are_the_same_step_by_step_and_row_by_row():
     config = ModelConfig(**{"model_type": "llama"} | SHAPE | KINDS["llama"])
     parts = cpu_parts(int8_activations=True)

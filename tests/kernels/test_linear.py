@@ -41,8 +41,8 @@ def threads_as_they_were():
 def check(x, weight, group_size, bits, bias=None):
     """Against the float64 product with x as it is.
 
-    Each of 32 neighbours is rounded as finely as the largest of them: by half a unit, at most 2^-23 of the largest. Else
-    nothing but sums of floats differ.
+    Each of 32 neighbours is rounded as finely as the largest of them: by half a unit, at most 2^-23 of the
+    largest. Else nothing but sums of floats differ.
     """
     got = extension().linear(x, ready(weight, group_size, bits, bias))
     want, size = oracle(x, *weight, group_size, bits)
@@ -198,7 +198,7 @@ W, SCALES, BIASES = mx.zeros((6, 16), mx.uint32), mx.zeros((6, 4)), mx.zeros((6,
     [
         ((W, SCALES, BIASES, 32, 3), None, "bits is 3; wanted 4 or 8"),
         ((W, SCALES, BIASES, 16, 4), None, "group_size is 16; wanted 32, 64 or 128"),
-        ((W[:, :15], SCALES, BIASES, 32, 4), None, r"w is uint32 \[6, 15\], so K = 120; wanted a multiple of the group_size 32"),
+        ((W[:, :15], SCALES, BIASES, 32, 4), None, r"w is uint32 \[6, 15\], so K = 120; wanted a multiple"),
         ((W.astype(mx.int32), SCALES, BIASES, 32, 4), None, r"w is int32 \[6, 16\]; wanted uint32"),
         ((W[0], SCALES, BIASES, 32, 4), None, r"w is uint32 \[16\]; wanted uint32 \[N, K \* bits / 32\]"),
         ((W, SCALES, BIASES, 64, 4), None, r"scales are float32 \[6, 4\].*wanted \[6, 2\]"),
