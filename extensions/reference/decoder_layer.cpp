@@ -82,9 +82,11 @@ class Layer {
   void take_up(const Segment& segment, float* queries, float* keys, const float* values, const Room& room) {
     const int L = segment.tokens, D = s_.head_dim, width = s_.heads * D, kv_width = s_.kv_heads * D;
     const int32_t* starts = step_.lengths.data() + segment.row;
+    const size_t first_turn = size_t{1} * segment.first * step_.turns.width;
+    const Turns turns{step_.turns.width, step_.turns.cosines + first_turn, step_.turns.sines + first_turn};
     auto turn = [&](float* x, int heads) {
       const RopeStrides lie{ptrdiff_t{1} * L * heads * D, D, ptrdiff_t{1} * heads * D};
-      rope(x, lie, x, lie, {segment.rows, heads, L, D, D}, starts, s_.speeds, s_.traditional, parallel_);
+      apply_turns(x, lie, x, lie, {segment.rows, heads, L, D, D}, turns, s_.traditional, parallel_);
     };
     turn(queries + size_t{1} * segment.first * width, s_.heads);
     turn(keys + size_t{1} * segment.first * kv_width, s_.kv_heads);
@@ -126,6 +128,16 @@ class Layer {
 };
 
 }  // namespace
+
+void Step::turn(const DecoderShape& shape, float* memory, Parallel& parallel) {
+  std::vector<int32_t> positions;  // of each token: rows of a segment have starts of their own
+  for (const Segment& segment : segments) {
+    for (int r = 0; r < segment.rows; r++) {
+      for (int l = 0; l < segment.tokens; l++) positions.push_back(lengths[segment.row + r] + l);
+    }
+  }
+  turns = turns_of(tokens, 1, positions.data(), shape.speeds, shape.head_dim, memory, parallel);
+}
 
 size_t decoder_layer_scratch(const DecoderShape& shape, const DecoderLayer& layer, const Step& step, int workers) {
   const auto linears = {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};

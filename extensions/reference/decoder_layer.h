@@ -8,6 +8,7 @@
 #include "float_type.h"
 #include "linear.h"
 #include "parallel.h"
+#include "turns.h"
 
 namespace course {
 
@@ -51,6 +52,10 @@ struct Step {
   int tokens;                     // M, of all segments together
   std::vector<Segment> segments;
   std::vector<int32_t> lengths;   // tokens that each row of the room holds before the step
+  Turns turns{};                  // of its tokens: made by turn()
+
+  // Makes the turns, into Turns::floats(tokens, shape.head_dim) floats, which stay with the step.
+  void turn(const DecoderShape& shape, float* memory, Parallel& parallel);
 };
 
 // Floats of scratch memory that decoder_layer needs.

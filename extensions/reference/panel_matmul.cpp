@@ -21,7 +21,7 @@ constexpr int AHEAD = 8192;
 // Fewer multiplications than this are done before another thread has woken up.
 constexpr int64_t WORTH_SHARING = 50'000;
 // Fewer tokens are faster without tiles.
-constexpr int WORTH_TILES = 8;
+constexpr int WORTH_TILES = 13;
 // Bytes of digits that a pass over the weights works on: they must stay in the second-level cache.
 constexpr size_t DIGITS_AT_ONCE = 512 * 1024;
 

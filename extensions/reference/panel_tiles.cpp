@@ -102,9 +102,10 @@ void unpack(const uint8_t* panel, const Panels& w, uint8_t* lines, float* scales
 template <Digits DIGITS, int TOKENS>
 class Tile {
  public:
-  Tile(const uint8_t* lines, const float* scales, const DigitRows& x, int tile)
+  // next: what is wanted soon, so many bytes for each chunk.
+  Tile(const uint8_t* lines, const float* scales, const DigitRows& x, int tile, const uint8_t* next, int next_bytes)
       : lines_(lines), scales_(scales), bytes_(x.bytes + tile * x.tile_bytes()),
-        floats_(x.floats + tile * x.tile_floats()), chunks_(x.chunks()) {}
+        floats_(x.floats + tile * x.tile_floats()), chunks_(x.chunks()), next_(next), next_bytes_(next_bytes) {}
 
   ALWAYS_INLINE void multiply(float* rows) {
     Floats totals[TOKENS] = {};
@@ -121,6 +122,8 @@ class Tile {
 
   template <int SET>
   ALWAYS_INLINE void step(int chunk, Floats* totals) {
+    for (int i = 0; i < next_bytes_; i += 64) __builtin_prefetch(next_ + i);
+    next_ += next_bytes_;
     if (chunk < chunks_) {
       tile_load<6>(lines_ + chunk * LINE_COUNT * LINE, LINE);
       const uint8_t* x = bytes_ + static_cast<size_t>(chunk) * PRODUCTS * TILE_TOKENS * X_BYTES;
@@ -163,13 +166,16 @@ class Tile {
   const float* scales_;
   const uint8_t* bytes_;
   const float* floats_;
-  int chunks_;
+  const int chunks_;
+  const uint8_t* next_;
+  const int next_bytes_;
   alignas(64) int32_t sums_[2][PRODUCTS][SUMS];
 };
 
 template <Digits DIGITS, int TOKENS>
-void multiply_tile(const uint8_t* lines, const float* scales, const DigitRows& x, int tile, float* rows) {
-  Tile<DIGITS, TOKENS>(lines, scales, x, tile).multiply(rows);
+void multiply_tile(const uint8_t* lines, const float* scales, const DigitRows& x, int tile, const uint8_t* next,
+                   int next_bytes, float* rows) {
+  Tile<DIGITS, TOKENS>(lines, scales, x, tile, next, next_bytes).multiply(rows);
 }
 
 template <int BITS, Digits DIGITS, FloatType TYPE>
@@ -178,13 +184,16 @@ void multiply_panel(const Product& to, int panel, const DigitRows& x, int begin,
   uint8_t* lines = reinterpret_cast<uint8_t*>(scratch);
   float* scales = scratch + x.chunks() * USED_LINES<DIGITS> * (LINE / 4);
   unpack<BITS, DIGITS, TYPE>(to.w->panel(panel), *to.w, lines, scales);
+  // The next panel comes from memory while this one is multiplied.
+  const uint8_t* next = to.w->panel(panel) + to.w->panel_bytes();
+  const int next_bytes = static_cast<int>(to.w->panel_bytes()) / x.chunks();
   for (int m = begin; m < end; m += TILE_TOKENS) {
     alignas(64) float rows[SUMS];
     const int tokens = std::min(TILE_TOKENS, end - m);
     const auto multiply = tokens <= 4   ? multiply_tile<DIGITS, 4>
                           : tokens <= 8 ? multiply_tile<DIGITS, 8>
                                         : multiply_tile<DIGITS, TILE_TOKENS>;
-    multiply(lines, scales, x, m / TILE_TOKENS, rows);
+    multiply(lines, scales, x, m / TILE_TOKENS, next, m == begin ? next_bytes : 0, rows);
     for (int t = 0; t < tokens; t++) finish_row(to, panel, m + t, rows + t * PANEL_ROWS);
   }
 }

@@ -2,6 +2,7 @@
 #include "rope.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "vector.h"
 
@@ -60,26 +61,32 @@ ALWAYS_INLINE void turn_halves(const float* x, float* out, int half, Floats cosi
   store(out + half, a * sine + b * cosine);
 }
 
+// The token's turns, to [padded(dims)] cosines and sines.
+void turns_of_token(int position, const double* speeds, int dims, float* cosines, float* sines) {
+  const int half = dims / 2;
+  for (int i = 0; i < half; i += LANES) {
+    double wide[LANES] = {};
+    std::copy_n(speeds + i, std::min(LANES, half - i), wide);
+    cos_sin(position, wide, cosines + i, sines + i);
+  }
+}
+
 // One token of one row, in all its heads.
 void rotate(const float* x, ptrdiff_t x_head, float* out, ptrdiff_t out_head, const RopeSize& size,
-            int position, const double* speeds, bool traditional) {
+            const float* cosines, const float* sines, bool traditional) {
   const int half = size.dims / 2;
   const int stride = traditional ? 2 : 1, partner = traditional ? 1 : half;
   for (int i = 0; i < half; i += LANES) {
     const int n = std::min(LANES, half - i);
-    double wide[LANES] = {};
-    std::copy_n(speeds + i, n, wide);
-    float cosine[LANES], sine[LANES];
-    cos_sin(position, wide, cosine, sine);
     for (int h = 0; h < size.heads; h++) {
       const float* a = x + h * x_head + i * stride;
       float* to = out + h * out_head + i * stride;
       if (n == LANES && !traditional) {
-        turn_halves(a, to, half, load(cosine), load(sine));
+        turn_halves(a, to, half, load(cosines + i), load(sines + i));
         continue;
       }
       for (int j = 0; j < n; j++, a += stride, to += stride) {
-        turn(to, to + partner, cosine[j], sine[j], *a, a[partner]);
+        turn(to, to + partner, cosines[i + j], sines[i + j], *a, a[partner]);
       }
     }
   }
@@ -88,22 +95,59 @@ void rotate(const float* x, ptrdiff_t x_head, float* out, ptrdiff_t out_head, co
   }
 }
 
+// body(begin, end) for runs of tokens; on several threads if there is enough to do.
+template <class Body>
+void for_tokens(int tokens, int64_t work, Parallel& parallel, const Body& body) {
+  if (work < WORTH_SHARING) return body(0, tokens);
+  const int tasks = std::min(tokens, 4 * parallel.workers());
+  auto token_of = [&](int task) { return static_cast<int>(static_cast<int64_t>(tokens) * task / tasks); };
+  parallel.for_each(tasks, [&](int task, int) { body(token_of(task), token_of(task + 1)); });
+}
+
 }  // namespace
+
+int Turns::padded(int dims) { return (dims / 2 + LANES - 1) / LANES * LANES; }
+
+Turns turns_of(int batch, int tokens, const int32_t* positions, const double* speeds, int dims, float* memory,
+               Parallel& parallel) {
+  const int width = Turns::padded(dims), all = batch * tokens;
+  float *cosines = memory, *sines = memory + static_cast<size_t>(all) * width;
+  constexpr int LONGER = 8;  // than it takes to turn a pair
+  for_tokens(all, static_cast<int64_t>(all) * width * LONGER, parallel, [&](int begin, int end) {
+    for (int i = begin; i < end; i++) {
+      const size_t at = static_cast<size_t>(i) * width;
+      turns_of_token(positions[i / tokens] + i % tokens, speeds, dims, cosines + at, sines + at);
+    }
+  });
+  return {width, cosines, sines};
+}
+
+void apply_turns(const float* x, const RopeStrides& from, float* out, const RopeStrides& to, const RopeSize& size,
+                 const Turns& turns, bool traditional, Parallel& parallel) {
+  const int tokens = size.batch * size.tokens;
+  for_tokens(tokens, static_cast<int64_t>(tokens) * size.heads * size.D, parallel, [&](int begin, int end) {
+    for (int i = begin; i < end; i++) {
+      const int b = i / size.tokens, l = i % size.tokens;
+      const size_t at = static_cast<size_t>(i) * turns.width;
+      rotate(x + b * from.batch + l * from.token, from.head, out + b * to.batch + l * to.token, to.head, size,
+             turns.cosines + at, turns.sines + at, traditional);
+    }
+  });
+}
 
 void rope(const float* x, const RopeStrides& from, float* out, const RopeStrides& to, const RopeSize& size,
           const int32_t* positions, const double* speeds, bool traditional, Parallel& parallel) {
   const int tokens = size.batch * size.tokens;
-  auto run = [&](int begin, int end) {
+  for_tokens(tokens, static_cast<int64_t>(tokens) * size.heads * size.D, parallel, [&](int begin, int end) {
+    std::vector<float> turns(Turns::floats(1, size.dims));
+    float *cosines = turns.data(), *sines = cosines + Turns::padded(size.dims);
     for (int i = begin; i < end; i++) {
       const int b = i / size.tokens, l = i % size.tokens;
-      rotate(x + b * from.batch + l * from.token, from.head, out + b * to.batch + l * to.token, to.head, size,
-             positions[b] + l, speeds, traditional);
+      turns_of_token(positions[b] + l, speeds, size.dims, cosines, sines);
+      rotate(x + b * from.batch + l * from.token, from.head, out + b * to.batch + l * to.token, to.head, size, cosines,
+             sines, traditional);
     }
-  };
-  if (static_cast<int64_t>(tokens) * size.heads * size.D < WORTH_SHARING) return run(0, tokens);
-  const int tasks = std::min(tokens, 4 * parallel.workers());
-  auto token_of = [&](int task) { return static_cast<int>(static_cast<int64_t>(tokens) * task / tasks); };
-  parallel.for_each(tasks, [&](int task, int) { run(token_of(task), token_of(task + 1)); });
+  });
 }
 
 }  // namespace course

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "parallel.h"
+#include "turns.h"
 
 namespace course {
 
@@ -32,5 +33,9 @@ struct RopeStrides {
 // are copied. Each token's result depends, to the last bit, on that token and its position alone.
 void rope(const float* x, const RopeStrides& from, float* out, const RopeStrides& to, const RopeSize& size,
           const int32_t* positions, const double* speeds, bool traditional, Parallel& parallel);
+
+// The same by turns that were made before, of B * L tokens.
+void apply_turns(const float* x, const RopeStrides& from, float* out, const RopeStrides& to, const RopeSize& size,
+                 const Turns& turns, bool traditional, Parallel& parallel);
 
 }  // namespace course

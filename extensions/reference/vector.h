@@ -112,7 +112,7 @@ ALWAYS_INLINE Floats sum_lanes(Floats a, Floats b, Floats c, Floats d) {
 ALWAYS_INLINE float sum_lanes(Floats a) { return sum_lanes(a, a, a, a)[0]; }
 
 ALWAYS_INLINE Floats select(Ints condition, Floats yes, Floats no) {
-  return (Floats)((condition & (Ints)yes) | (~condition & (Ints)no));
+  return condition ? yes : no;
 }
 
 ALWAYS_INLINE Floats maximum(Floats a, Floats b) { return select(a > b, a, b); }

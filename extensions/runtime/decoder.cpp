@@ -51,9 +51,11 @@ class Decode final : public CpuPrimitive {
       floats = std::max(floats, decoder_layer_scratch(decoder_->shape(), layer, step_, pool->workers()));
     }
     float* memory = scratch(floats, encoder);
+    float* turns = scratch(Turns::floats(step_.tokens, decoder_->shape().head_dim), encoder);
     encoder.dispatch([decoder = decoder_, step = step_, rooms = std::move(rooms), moves = std::move(moves), from = given.data<float>(),
-                      to = h.data<float>(), size = h.size(), memory, pool] {
+                      to = h.data<float>(), size = h.size(), memory, turns, pool]() mutable {
       std::copy_n(from, size, to);
+      step.turn(decoder->shape(), turns, *pool);
       for (const Move& m : moves) m.run(step.lengths);
       for (size_t i = 0; i < rooms.size(); i++) {
         decoder_layer(decoder->shape(), decoder->layers()[i], step, rooms[i], to, memory, *pool);
