@@ -183,8 +183,10 @@ struct Problem {
     return ((static_cast<size_t>(row) * layer.kind().kv_heads + head) * capacity + token) * layer.kind().head_dim;
   }
 
-  State run(const Step& some, State state, Parallel& parallel) const {
+  State run(Step some, State state, Parallel& parallel) const {
     const DecoderShape shape = layer.shape(int8);
+    std::vector<float> turns(Turns::floats(some.tokens, shape.head_dim), NAN);
+    some.turn(shape, turns.data(), parallel);
     const DecoderLayer weights = layer.layer(in_panels, parallel);
     std::vector<float> scratch(decoder_layer_scratch(shape, weights, some, parallel.workers()), NAN);
     const Room room{state.keys.data(), state.values.data(), capacity};

@@ -17,9 +17,9 @@ typedef int16_t Shorts __attribute__((vector_size(VECTOR_BYTES)));
 template <bool INSTRUCTION>
 ALWAYS_INLINE Ints dot_bytes(Words weights, Words x, Ints sums) {
   if constexpr (INSTRUCTION) {
-#if defined(__x86_64__) && VECTOR_BYTES == 64
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(weights), "v"(x));
-#elif defined(__x86_64__) && VECTOR_BYTES == 32
+#elif defined(__AVX__) && VECTOR_BYTES == 32
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(weights), "x"(x));
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
     // It takes signed bytes only: w = (w - 128) + 128, and w - 128 is w with its highest bit turned over.

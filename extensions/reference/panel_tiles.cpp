@@ -22,7 +22,7 @@ namespace course {
 
 Digits tile_digits(int bits, Digits digits) { return bits == 4 && digits == Digits::three ? Digits::pairs : digits; }
 
-#if defined(__x86_64__) && VECTOR_BYTES == 64
+#if defined(__AVX512F__) && VECTOR_BYTES == 64
 
 namespace {
 

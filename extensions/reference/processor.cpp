@@ -27,10 +27,21 @@ bool has(unsigned leaf, unsigned part, int register_number, int bit) {
 }
 constexpr int EAX = 0, ECX = 2, EDX = 3;
 
+// Only for vectors of the width that the kernels are translated for.
+#if defined(__AVX512F__)
+constexpr bool WIDE = VECTOR_BYTES == 64;
+#else
+constexpr bool WIDE = false;
+#endif
+#if defined(__AVX__)
+constexpr bool HALF_AS_WIDE = VECTOR_BYTES == 32;
+#else
+constexpr bool HALF_AS_WIDE = false;
+#endif
+
 bool has_dot() {
-  if (VECTOR_BYTES == 64) return has(7, 0, ECX, 11);  // AVX512_VNNI
-  if (VECTOR_BYTES == 32) return has(7, 1, EAX, 4);   // AVX-VNNI
-  return false;
+  return (WIDE && has(7, 0, ECX, 11)) ||        // AVX512_VNNI
+         (HALF_AS_WIDE && has(7, 1, EAX, 4));  // AVX-VNNI
 }
 
 // The tiles' 8 KiB of registers make every thread's saved state larger, so a process has to ask Linux for them first:
@@ -38,7 +49,7 @@ bool has_dot() {
 bool has_tiles() {
 #if defined(__linux__)
   constexpr int ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18;
-  const bool there = VECTOR_BYTES == 64 && has(7, 0, EDX, 24) && has(7, 0, EDX, 25);  // AMX-TILE, AMX-INT8
+  const bool there = WIDE && has(7, 0, EDX, 24) && has(7, 0, EDX, 25);  // AMX-TILE, AMX-INT8
   return there && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
 #else
   return false;

@@ -67,6 +67,7 @@ mx::array feed_forward(const mx::array& x, const mx::array& norm, float eps, con
   const mx::Stream stream = cpu_stream(name, where);
   const FloatType norm_type = check_norm(name, x, norm);
   check_input(name, x, *gate);
+  check_alike(name, {gate.get(), up.get(), down.get()});
   const int E = x.shape(-1), F = gate->rows();
   check_shape(name, "up", *up, F, E);
   check_shape(name, "down", *down, E, F);

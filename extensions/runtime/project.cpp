@@ -79,6 +79,7 @@ std::vector<mx::array> project(const mx::array& x, const mx::array& norm, float 
   const mx::Stream stream = cpu_stream(name, where);
   const FloatType norm_type = check_norm(name, x, norm);
   if (x.ndim() != 3) refuse(name, "x is " + describe(x) + "; wanted [B, L, E]");
+  check_alike(name, {q.get(), k.get(), v.get()});
   std::vector<mx::array> inputs{x, norm};
   std::vector<mx::Shape> shapes;
   for (const WeightPointer& weight : {q, k, v}) {

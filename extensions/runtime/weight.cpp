@@ -56,6 +56,13 @@ Weight::Weight(const Packed& arrays, const std::optional<mx::array>& bias, bool 
 
 size_t Weight::nbytes() const { return panels_ ? panels_->bytes() : 0; }
 
+void check_alike(const char* operation, std::initializer_list<const Weight*> weights) {
+  for (const Weight* weight : weights) {
+    if (weight->int8() == (*weights.begin())->int8()) continue;
+    refuse(operation, "some weights round their input to 8 bits and some do not; wanted all alike");
+  }
+}
+
 void check_input(const char* operation, const mx::array& x, const Weight& weight) {
   expect_float32(operation, "x", x);
   if (x.ndim() == 0 || x.shape(-1) != weight.columns()) {

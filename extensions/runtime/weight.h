@@ -1,6 +1,7 @@
 // A quantized weight that was made ready for the kernels once, not at every step.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -33,6 +34,9 @@ class Weight {
 };
 
 using WeightPointer = std::shared_ptr<const Weight>;
+
+// Refuses weights of which some round x to 8 bits and some do not: those of a step share x.
+void check_alike(const char* operation, std::initializer_list<const Weight*> weights);
 
 // Refuses an input that does not have the weight's K features.
 void check_input(const char* operation, const mx::array& x, const Weight& weight);
