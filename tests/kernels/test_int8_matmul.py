@@ -12,11 +12,13 @@ from course_lib.kernels import int8_matmul, quantized_matmul, set_threads, threa
 
 
 def rounded(x):
-    """Groups of 32 features, each to whole multiples of a 127th of its largest."""
+    """Groups of 32 features, each to whole multiples of a 127th of its largest; halves away from zero."""
     groups = np.array(x).reshape(-1, 32)
     most = np.abs(groups).max(axis=1, keepdims=True)
     inverse = np.divide(np.float32(127), most, out=np.zeros_like(most), where=most > 0)
-    return mx.array((np.rint(groups * inverse) * (most / np.float32(127))).reshape(x.shape))
+    scaled = (groups * inverse).astype(np.float64)
+    whole = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled).astype(np.float32)
+    return mx.array((whole * (most / np.float32(127))).reshape(x.shape))
 
 
 def check(x, weight, group_size, bits):
