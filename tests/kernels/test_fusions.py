@@ -150,6 +150,18 @@ def test_bad_input_is_refused_with_what_was_given_and_wanted(step, arguments, me
         call(step, arguments)
 
 
+def test_weights_of_which_some_round_their_input_to_8_bits_are_refused():
+    ext = extension()
+    w, w8, back8 = ext.Weight(W), ext.Weight(W, None, True), ext.Weight(BACK, None, True)
+    for qkv in ((w, w8, w8), (w8, w, w8), (w8, w8, w)):
+        with pytest.raises(ValueError, match="project: some weights round .* wanted all alike"):
+            ext.project(X, NORM, 1e-5, *qkv, *TURN)
+    for mlp in ((w, w, back8), (w8, w, back8), (w, w8, back8)):
+        with pytest.raises(ValueError, match="feed_forward: some weights round .* wanted all alike"):
+            ext.feed_forward(X, NORM, 1e-5, *mlp)
+    mx.eval(ext.project(X, NORM, 1e-5, w8, w8, w8, *TURN), ext.feed_forward(X, NORM, 1e-5, w8, w8, back8))
+
+
 @pytest.mark.parametrize(
     ("step", "arguments"),
     [

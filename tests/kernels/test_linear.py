@@ -156,7 +156,7 @@ def test_infinite_and_nan_activations_reach_their_row_alone(bad, M, int8):
     x = activations(4, M, 128)
     x[1, 7] = bad
     out = extension().linear(x, weight)
-    assert not mx.isfinite(out[1]).any().item()
+    assert mx.isnan(out[1]).all().item()
     others = mx.array([m for m in range(M) if m != 1])
     assert same_bits(out[others], extension().linear(x[others], weight))
 
