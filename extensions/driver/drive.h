@@ -9,6 +9,7 @@ namespace course {
 int drive_quantized_matmul(Parallel& serial, Parallel& threads);
 int drive_panel_matmul(Parallel& serial, Parallel& threads);
 int drive_decoder_layer(Parallel& serial, Parallel& threads);
+int drive_panel_floats(Parallel& serial, Parallel& threads);
 int drive_attention(Parallel& serial, Parallel& threads);
 int drive_rms_norm(Parallel& serial, Parallel& threads);
 int drive_rope(Parallel& serial, Parallel& threads);

@@ -21,11 +21,9 @@ class RandomLinear {
       : w_(random, rows, columns, bits, group_size, FloatType::float16, 4 / std::sqrt(static_cast<float>(columns))),
         bias_(biased ? random.activations(rows) : std::vector<float>()) {}
 
-  Linear linear(bool in_panels, Parallel& parallel) {
-    const float* bias = bias_.empty() ? nullptr : bias_.data();
-    if (!in_panels) return {nullptr, w_.matrix(), bias};
+  Linear linear(Parallel& parallel) {
     if (!panels_) panels_.emplace(w_.matrix(), parallel);
-    return {&*panels_, {}, bias};
+    return {&*panels_, bias_.empty() ? nullptr : bias_.data()};
   }
 
   Numbers operator()(const Numbers& x, bool int8) const {
@@ -88,9 +86,9 @@ class RandomLayer {
     return {kind_.model, kind_.heads, kind_.kv_heads, kind_.head_dim, kind_.mlp, EPS, scale(), kind_.traditional,
             speeds_.data(), int8};
   }
-  DecoderLayer layer(bool in_panels, Parallel& parallel) {
+  DecoderLayer layer(Parallel& parallel) {
     auto norm = [&](int i, bool there) { return Norm{there ? norms_[i].bytes.data() : nullptr, FloatType::float32}; };
-    auto linear = [&](int i) { return linears_[i].linear(in_panels, parallel); };
+    auto linear = [&](int i) { return linears_[i].linear(parallel); };
     return {norm(0, true), norm(1, true), norm(2, kind_.head_norms), norm(3, kind_.head_norms), linear(0),
             linear(1),     linear(2),     linear(3),                 linear(4),                 linear(5), linear(6)};
   }
@@ -174,7 +172,7 @@ struct State {
 
 struct Problem {
   RandomLayer& layer;
-  bool int8, in_panels;
+  bool int8, floats;
   int capacity;
   Step step;
   State before;
@@ -187,7 +185,7 @@ struct Problem {
     const DecoderShape shape = layer.shape(int8);
     std::vector<float> turns(Turns::floats(some.tokens, shape.head_dim), NAN);
     some.turn(shape, turns.data(), parallel);
-    const DecoderLayer weights = layer.layer(in_panels, parallel);
+    const DecoderLayer weights = layer.layer(parallel);
     std::vector<float> scratch(decoder_layer_scratch(shape, weights, some, parallel.workers()), NAN);
     const Room room{state.keys.data(), state.values.data(), capacity};
     decoder_layer(shape, weights, some, room, state.h.data(), scratch.data(), parallel);
@@ -321,7 +319,7 @@ void run(Problem p, const char* steps, Random& random, Parallel& serial, Paralle
     }
   }
   const std::string name = std::string("decoder_layer ") + p.layer.kind().name + ", " + steps +
-                           (p.int8 ? ", int8" : "") + (p.in_panels ? ", panels" : "");
+                           (p.int8 ? ", int8" : "") + (p.floats ? ", floats" : "");
   std::optional<State> first;
   at_every_level([&] {
     for (Parallel* parallel : {&serial, &threads}) {
@@ -357,8 +355,9 @@ int drive_decoder_layer(Parallel& serial, Parallel& threads) {
     RandomLayer layer(kind, random);
     for (const auto& [name, step] : steps) {
       const int capacity = *std::max_element(step.lengths.begin(), step.lengths.end()) + 35;
-      for (auto [int8, in_panels] : {std::pair{false, true}, std::pair{false, false}, std::pair{true, true}}) {
-        run({layer, int8, in_panels, capacity, step, {}}, name, random, serial, threads, tokens);
+      for (auto [int8, floats] : {std::pair{false, false}, std::pair{false, true}, std::pair{true, false}}) {
+        multiply_floats(floats);
+        run({layer, int8, floats, capacity, step, {}}, name, random, serial, threads, tokens);
         cases++;
       }
     }

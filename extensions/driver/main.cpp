@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   drive("thread_pool", [] { return drive_thread_pool(); });
   drive("quantized_matmul", [&] { return drive_quantized_matmul(serial, threads); });
   drive("panel_matmul", [&] { return drive_panel_matmul(serial, threads); });
+  drive("panel_floats", [&] { return drive_panel_floats(serial, threads); });
   drive("attention", [&] { return drive_attention(serial, threads); });
   drive("rms_norm", [&] { return drive_rms_norm(serial, threads); });
   drive("rope", [&] { return drive_rope(serial, threads); });

@@ -5,17 +5,15 @@
 
 #include "panels.h"
 #include "parallel.h"
-#include "quantized_matrix.h"
 
 namespace course {
 
 struct Linear {
-  const Panels* panels;    // null: in no panels, but packed
-  QuantizedMatrix packed;  // unused if there are panels
-  const float* bias;       // [N], or null
+  const Panels* panels;
+  const float* bias;  // [N], or null
 
-  int rows() const { return panels != nullptr ? panels->rows() : packed.rows; }
-  int columns() const { return panels != nullptr ? panels->columns() : packed.columns; }
+  int rows() const { return panels->rows(); }
+  int columns() const { return panels->columns(); }
 };
 
 // A linear layer and where its result goes.
@@ -25,9 +23,11 @@ struct Output {
   bool add;  // to what y holds
 };
 
-// Whether products with panels are faster here than products with the matrix as it is packed, where x is not rounded.
-// In panels x becomes integers (digits.h), which needs an instruction for products of bytes.
-bool panels_are_faster();
+// Where x is not rounded to 8 bits, it is multiplied as integers of three bytes (panel_matmul.h) if this processor has an
+// instruction for products of bytes, else as floats (panel_floats.h).
+//
+// From now on as floats everywhere, or as said above. For measurements; not while kernels run.
+void multiply_floats(bool always);
 
 // Floats of scratch memory that multiply needs for M tokens.
 size_t multiply_scratch(int M, std::initializer_list<const Linear*> linears, bool int8, int workers);
@@ -36,7 +36,7 @@ size_t multiply_scratch(int M, std::initializer_list<const Linear*> linears, boo
 //
 //   x        [M, K], rows x_stride floats apart
 //   outputs  of linear layers that all take x, at most 4
-//   int8     round x to 8 bits first; needs panels
+//   int8     round x to 8 bits first
 //   scratch  multiply_scratch(...) floats
 //
 // A row of y depends, to the last bit, on its row of x alone.

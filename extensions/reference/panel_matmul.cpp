@@ -4,10 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
+#include <memory>
 
 #include "byte_dot.h"
 #include "panel_sums.h"
+#include "panel_tasks.h"
 #include "panel_tiles.h"
 #include "processor.h"
 
@@ -16,10 +17,6 @@ namespace course {
 namespace {
 
 constexpr int VECTORS = PANEL_ROWS / LANES;  // of a panel's rows
-// Bytes that are asked for ahead of their use.
-constexpr int AHEAD = 8192;
-// Fewer multiplications than this are done before another thread has woken up.
-constexpr int64_t WORTH_SHARING = 50'000;
 // Fewer tokens are faster without tiles.
 constexpr int WORTH_TILES = 13;
 // Bytes of digits that a pass over the weights works on: they must stay in the second-level cache.
@@ -45,7 +42,7 @@ ALWAYS_INLINE void multiply_vector(const uint8_t* panel, const Panels& w, int ve
   const int row = vector * LANES;
   Floats total[TOKENS] = {};
   for (int group = 0; group < groups; group++) {
-    __builtin_prefetch(panel + AHEAD);
+    __builtin_prefetch(panel + AHEAD_IN_PANEL);
     const Floats scale = panel_scales<TYPE>(panel, row);
     const Floats bias = panel_scales<TYPE>(panel + PANEL_ROWS * bytes_of(TYPE), row);
     panel += 2 * PANEL_ROWS * bytes_of(TYPE);
@@ -54,12 +51,12 @@ ALWAYS_INLINE void multiply_vector(const uint8_t* panel, const Panels& w, int ve
       for (int line = 0; line < LINES; line++) {
         Words q;
         if constexpr (BITS == 8) {
-          if (vector == 0) __builtin_prefetch(panel + AHEAD);
+          if (vector == 0) __builtin_prefetch(panel + AHEAD_IN_PANEL);
           q = load<Words>(panel + 4 * row);
           panel += LINE;
         } else {
           if (line % 2 == 0) {
-            if (vector == 0) __builtin_prefetch(panel + AHEAD);
+            if (vector == 0) __builtin_prefetch(panel + AHEAD_IN_PANEL);
             q = load<Words>(panel + 4 * row) & 0x0f0f0f0f;
           } else {
             q = load<Words>(panel + 4 * row) >> 4 & 0x0f0f0f0f;
@@ -157,44 +154,16 @@ void panel_matmul(const float* x, ptrdiff_t x_stride, int M, int K, const Produc
   float* const workers = scratch + rows.scratch();
   to_digits(x, x_stride, rows, parallel);
 
-  // All products' panels, one after the other.
-  int firsts[MOST_PRODUCTS] = {}, panels = 0;
-  int64_t weights = 0;
-  for (int i = 0; i < count; i++) {
-    firsts[i] = panels;
-    panels += products[i].w->count();
-    weights += static_cast<int64_t>(products[i].w->rows()) * K;
-  }
-  auto multiply = [&](int panel, int begin, int end, int worker) {
-    int i = count - 1;
-    while (firsts[i] > panel) i--;
-    const Product& product = products[i];
-    if (plan.tiles) {
-      float* memory = workers + worker * tiles_scratch(K, bits);
-      return multiply_in_tiles(product, panel - firsts[i], rows, begin, end, memory);
-    }
-    choose(*product.w, digits)(product, panel - firsts[i], rows, begin, end);
-  };
-
-  // A task is a run of panels with a run of tokens: small enough that no thread waits long for the last, large enough
-  // that taking one costs nothing beside it.
-  const int panels_a_task = std::max(1, panels / (8 * parallel.workers()));
-  const int panel_runs = (panels + panels_a_task - 1) / panels_a_task;
   const size_t token_bytes = rows.tile_bytes() / rows.tile;
   const int tokens_a_task = std::max<int>(1, DIGITS_AT_ONCE / token_bytes / TILE_TOKENS) * TILE_TOKENS;
-  const int token_runs = (M + tokens_a_task - 1) / tokens_a_task;
-  auto task = [&](int index, int worker) {
-    const int begin = index / panel_runs * tokens_a_task, end = std::min(M, begin + tokens_a_task);
-    const int first = index % panel_runs * panels_a_task, last = std::min(panels, first + panels_a_task);
-    std::optional<TilesInUse> in_use;
-    if (plan.tiles) in_use.emplace(rows.digits);
-    for (int panel = first; panel < last; panel++) multiply(panel, begin, end, worker);
+  auto prepare = [&] { return plan.tiles ? std::make_unique<TilesInUse>(rows.digits) : nullptr; };
+  auto multiply = [&](const Product& product, int panel, int begin, int end, int worker) {
+    if (plan.tiles) {
+      return multiply_in_tiles(product, panel, rows, begin, end, workers + worker * tiles_scratch(K, bits));
+    }
+    choose(*product.w, digits)(product, panel, rows, begin, end);
   };
-  if (M * weights > WORTH_SHARING) {
-    parallel.for_each(panel_runs * token_runs, task);
-  } else {
-    for (int i = 0; i < panel_runs * token_runs; i++) task(i, 0);
-  }
+  for_panels(products, count, M, tokens_a_task, parallel, prepare, multiply);
 }
 
 }  // namespace course

@@ -3,11 +3,10 @@
 
 #include "digits.h"
 #include "panel_product.h"
+#include "panel_tasks.h"
 #include "parallel.h"
 
 namespace course {
-
-constexpr int MOST_PRODUCTS = 4;
 
 // Floats of scratch memory that panel_matmul needs.
 size_t panel_matmul_scratch(int M, int K, int bits, Digits digits, int workers);

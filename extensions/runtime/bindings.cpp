@@ -54,6 +54,7 @@ NB_MODULE(_ext, m) {
       .value("tiles", course::ByteProducts::tiles);
   m.def("byte_products", &course::byte_products);
   m.def("limit_byte_products", &course::limit_byte_products, "most"_a);
+  m.def("multiply_floats", &course::multiply_floats, "always"_a);
   m.def("threads", [] { return course::shared_pool()->workers(); });
   m.def("set_threads", &course::set_threads, "threads"_a);
 }

@@ -1,6 +1,5 @@
 #include "weight.h"
 
-#include "../reference/processor.h"
 #include "arguments.h"
 #include "mlx/ops.h"
 #include "thread_pool.h"
@@ -38,23 +37,18 @@ Weight::Weight(const Packed& arrays, const std::optional<mx::array>& bias, bool 
   const mx::array w = ready(words), s = ready(scales), b = ready(biases);
   const QuantizedMatrix matrix{w.data<uint32_t>(), s.data<void>(), b.data<void>(), shape.scale_type,
                                shape.rows,         shape.columns,  group_size,     bits};
-  linear_ = {nullptr, matrix, nullptr};
-  if (int8 || panels_are_faster()) {
-    linear_ = {&panels_.emplace(matrix, *shared_pool()), {}, nullptr};
-  } else {
-    arrays_ = {w, s, b};
-  }
+  linear_.panels = &panels_.emplace(matrix, *shared_pool());
   if (bias) {
     expect_float32(NAME, "bias", *bias);
     if (bias->ndim() != 1 || bias->shape(0) != shape.rows) {
       refuse(NAME, "bias is " + describe(*bias) + "; wanted [" + std::to_string(shape.rows) + "]");
     }
-    arrays_.push_back(ready(*bias));
-    linear_.bias = arrays_.back().data<float>();
+    bias_ = ready(*bias);
+    linear_.bias = bias_->data<float>();
   }
 }
 
-size_t Weight::nbytes() const { return panels_ ? panels_->bytes() : 0; }
+size_t Weight::nbytes() const { return panels_->bytes(); }
 
 void check_alike(const char* operation, std::initializer_list<const Weight*> weights) {
   for (const Weight* weight : weights) {

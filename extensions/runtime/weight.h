@@ -4,7 +4,6 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "../reference/linear.h"
 #include "packed.h"
@@ -13,7 +12,7 @@ namespace course {
 
 namespace mx = mlx::core;
 
-// Evaluates its arrays. Lays them out in panels if that is faster here, or needed because x is to be rounded to 8 bits.
+// Evaluates its arrays and lays them out in panels.
 class Weight {
  public:
   // Throws std::invalid_argument where the arrays do not fit each other.
@@ -28,8 +27,8 @@ class Weight {
 
  private:
   std::optional<Panels> panels_;
-  std::vector<mx::array> arrays_;  // what linear_ points into
-  Linear linear_;
+  std::optional<mx::array> bias_;
+  Linear linear_{};  // points into both
   bool int8_;
 };
 
