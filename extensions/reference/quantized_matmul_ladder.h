@@ -5,7 +5,7 @@
 //   threads  quantized_matmul_threads.cpp   the rows of W handed out to several threads
 //   tiles    quantized_matmul.cpp           weights unpacked once and used for several tokens
 //
-// The last rung is the kernel that the model runs on.
+// The last rung is `quantized_matmul`, for any number of tokens.
 #pragma once
 
 #include "parallel.h"
