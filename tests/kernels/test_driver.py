@@ -14,6 +14,7 @@ from course_lib.kernels.toolchain import python_tool
 from course_lib.paths import CHECKOUT, EXTENSIONS
 
 ANY_CPU = "-DCOURSE_NATIVE=OFF"
+MATMULS = ("quantized_matmul", "panel_matmul", "panel_floats")
 
 
 def drive(name, compiler, *options, flags="", emulator=(), only=()):
@@ -54,8 +55,8 @@ def gcc():
 
 
 def everything_ran(said):
-    names = ("thread_pool", "quantized_matmul", "panel_matmul", "attention", "rms_norm", "rope", "swiglu")
-    return all(name in said for name in (*names, "decoder_layer", "fork"))
+    names = ("thread_pool", *MATMULS, "attention", "rms_norm", "rope", "swiglu", "decoder_layer", "fork")
+    return all(name in said for name in names)
 
 
 def products_of_bytes(said):
@@ -81,7 +82,7 @@ def test_clang_compiles_them_without_warnings_and_correctly():
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 def test_other_widths_of_vectors(vector_bytes):
     flags = f"-DVECTOR_BYTES={vector_bytes} -Wno-psabi"
-    kernels = ("quantized_matmul", "panel_matmul", "attention", "rope", "swiglu", "decoder_layer")
+    kernels = (*MATMULS, "attention", "rope", "swiglu", "decoder_layer")
     drive(f"vectors-{vector_bytes}", tool("clang++", "clang"), flags=flags, only=kernels)
 
 
@@ -91,12 +92,9 @@ def on_x86():
         pytest.skip("only x86 has processors so different")
 
 
-MATMULS = ("quantized_matmul", "panel_matmul", "attention", "decoder_layer")
-
-
 @pytest.mark.usefixtures("slow", "on_x86")
 def test_a_processor_without_fused_multiply_add_or_products_of_bytes():
-    said = drive("x86-64", gcc(), ANY_CPU, only=MATMULS)
+    said = drive("x86-64", gcc(), ANY_CPU, only=(*MATMULS, "attention", "decoder_layer"))
     assert products_of_bytes(said) == "spelt_out"  # whatever this machine has: its instructions were not allowed
 
 
@@ -105,7 +103,7 @@ def test_a_processor_without_fused_multiply_add_or_products_of_bytes():
 def test_a_processor_with_avx2_and_no_more(compiler):
     """What is asked for at run time may stand in the code; here it uses it only if this machine has it, too."""
     path = gcc() if compiler == "g++" else tool("clang++", "clang")
-    said = drive(f"avx2-{compiler}", path, ANY_CPU, flags="-mavx2 -mfma", only=MATMULS)
+    said = drive(f"avx2-{compiler}", path, ANY_CPU, flags="-mavx2 -mfma", only=(*MATMULS, "attention", "decoder_layer"))
     assert products_of_bytes(said) in ("spelt_out", "dot")
 
 

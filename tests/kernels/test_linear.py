@@ -1,5 +1,6 @@
 """A linear layer whose weight was made ready before (`ext.Weight`), by every instruction that this machine has."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import mlx.core as mx
@@ -31,6 +32,22 @@ def levels():
     ext.limit_byte_products(ext.ByteProducts.tiles)
 
 
+@contextmanager
+def multiplied_as_floats(always):
+    """What is not rounded to 8 bits is multiplied as floats, or as integers where that is faster here."""
+    extension().multiply_floats(always)
+    try:
+        yield
+    finally:
+        extension().multiply_floats(False)
+
+
+@pytest.fixture(params=[False, True], ids=["integers", "floats"])
+def floats(request):
+    with multiplied_as_floats(request.param):
+        yield
+
+
 @pytest.fixture
 def threads_as_they_were():
     before = threads()
@@ -55,14 +72,16 @@ def check(x, weight, group_size, bits, bias=None):
 @settings(deadline=None, max_examples=120)
 @given(
     st.integers(0, 2**31), st.integers(1, 60), st.integers(1, 100), st.integers(1, 9), GROUPS, BITS, DTYPES,
-    st.booleans(),
+    st.booleans(), st.booleans(),
 )  # fmt: skip
-def test_equals_the_product_with_the_dequantized_weight(seed, M, N, groups, group_size, bits, dtype, biased):
+def test_equals_the_product_with_the_dequantized_weight(seed, M, N, groups, group_size, bits, dtype, biased, in_floats):
     weight = packed(seed, N, groups * group_size, group_size, bits, dtype)
     bias = activations(seed, N) if biased else None
-    check(activations(seed, M, groups * group_size), weight, group_size, bits, bias)
+    with multiplied_as_floats(in_floats):
+        check(activations(seed, M, groups * group_size), weight, group_size, bits, bias)
 
 
+@pytest.mark.usefixtures("floats")
 @pytest.mark.parametrize("M", [1, 8, 37, 200])
 @pytest.mark.parametrize(("N", "K"), [(576, 576), (192, 576), (1536, 576), (576, 1536)])
 def test_at_the_models_shapes(M, N, K):
@@ -72,16 +91,18 @@ def test_at_the_models_shapes(M, N, K):
 @settings(deadline=None, max_examples=100)
 @given(
     st.integers(0, 2**31), st.integers(2, 50), st.integers(1, 80), st.integers(1, 6), GROUPS, BITS, DTYPES,
-    st.booleans(), st.data(),
+    st.sampled_from(["integers", "floats", "int8"]), st.data(),
 )  # fmt: skip
-def test_any_rows_are_the_same_to_the_last_bit_alone(seed, M, N, groups, group_size, bits, dtype, int8, data):
-    weight = ready(packed(seed, N, groups * group_size, group_size, bits, dtype), group_size, bits, None, int8)
+def test_any_rows_are_the_same_to_the_last_bit_alone(seed, M, N, groups, group_size, bits, dtype, way, data):
+    weight = ready(packed(seed, N, groups * group_size, group_size, bits, dtype), group_size, bits, None, way == "int8")
     x = activations(seed, M, groups * group_size)
     begin = data.draw(st.integers(0, M - 1))
     rows = slice(begin, data.draw(st.integers(begin + 1, M)))
-    assert same_bits(extension().linear(x[rows], weight), extension().linear(x, weight)[rows])
+    with multiplied_as_floats(way == "floats"):
+        assert same_bits(extension().linear(x[rows], weight), extension().linear(x, weight)[rows])
 
 
+@pytest.mark.usefixtures("floats")
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize(("bits", "group_size", "K"), [(4, 32, 576), (4, 128, 256), (8, 32, 96), (8, 64, 1536)])
 def test_every_instruction_and_number_of_threads_gives_the_same_bits(
@@ -100,6 +121,7 @@ def test_every_instruction_and_number_of_threads_gives_the_same_bits(
     assert all(same_bits(results[0], other) for other in results[1:])
 
 
+@pytest.mark.usefixtures("floats")
 @pytest.mark.parametrize("shape", [(64,), (0, 64), (3, 0, 64), (2, 1, 5, 64), (2, 9, 64)])
 @pytest.mark.parametrize("int8", [False, True])
 def test_any_number_of_leading_axes_also_of_size_zero(shape, int8):
@@ -110,6 +132,7 @@ def test_any_number_of_leading_axes_also_of_size_zero(shape, int8):
     assert same_bits(out.reshape(-1, 10), extension().linear(x.reshape(-1, 64), weight))
 
 
+@pytest.mark.usefixtures("floats")
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_bias_is_added_once_and_behind_the_product(int8):
     arrays, bias = packed(3, 37, 128, 32, 4, mx.float16), activations(4, 37)
@@ -119,6 +142,7 @@ def test_a_bias_is_added_once_and_behind_the_product(int8):
         assert same_bits(extension().linear(x, ready(arrays, bias=bias, int8=int8)), plain + bias)
 
 
+@pytest.mark.usefixtures("floats")
 def test_inputs_need_not_be_contiguous():
     w, scales, biases = packed(7, 30, 256, 64, 4, mx.float32)
     bias, weight = activations(6, 30), ready((w, scales, biases), 64, 4, activations(6, 30))
@@ -148,6 +172,7 @@ def test_a_weight_outlives_the_arrays_that_it_was_made_of():
     assert (np.array(extension().linear(x, weight)) == expected).all()
 
 
+@pytest.mark.usefixtures("floats")
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("M", [3, 20])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -161,6 +186,7 @@ def test_infinite_and_nan_activations_reach_their_row_alone(bad, M, int8):
     assert same_bits(out[others], extension().linear(x[others], weight))
 
 
+@pytest.mark.usefixtures("floats")
 @pytest.mark.parametrize("size", [1e-30, 1e-5, 1e30])
 def test_tiny_and_huge_activations(size):
     weight = packed(5, 20, 256, 64, 8, mx.float32)
@@ -168,6 +194,7 @@ def test_tiny_and_huge_activations(size):
     assert mx.abs(extension().linear(activations(5, 20, 256) * size, ready(weight, 64, 8))).max().item() > size
 
 
+@pytest.mark.usefixtures("floats")
 def test_an_outlier_costs_its_neighbours_no_more_than_its_own_rounding():
     x = mx.random.uniform(-1, 1, (4, 128), key=mx.random.key(0))
     x[:, 40] = 1e6
@@ -177,6 +204,7 @@ def test_an_outlier_costs_its_neighbours_no_more_than_its_own_rounding():
     check(x, weight, 32, 4)
 
 
+@pytest.mark.usefixtures("floats")
 def test_operations_on_several_streams_at_once_do_not_disturb_each_other():
     weight = ready(packed(11, 300, 576, 32, 4, mx.float16))
     x = activations(11, 3, 20, 576)
@@ -249,6 +277,7 @@ def prompt(B, L):
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize(("bits", "group_size"), [(4, 32), (4, 128), (8, 64)])
+@pytest.mark.usefixtures("floats")
 def test_a_model_says_the_same_at_every_level_and_within_rounding_what_mlx_parts_say(levels, family, bits, group_size):
     config, options = ModelConfig(model_type=family, **SHAPE), {"bits": bits, "group_size": group_size}
     native = random_model(config, parts=cpu_parts(), **options)
@@ -267,6 +296,7 @@ def test_a_model_says_the_same_at_every_level_and_within_rounding_what_mlx_parts
 
 
 @pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.usefixtures("floats")
 def test_weights_of_four_and_eight_bits_may_be_mixed_in_a_layer(levels, int8):
     config, parts = ModelConfig(model_type="llama", **SHAPE), cpu_parts(int8_activations=int8)
     weights, finer = (random_weights(config, bits, group, 0, mx.float32) for bits, group in ((4, 32), (8, 64)))
