@@ -22,8 +22,8 @@ void run(const Case& c, Random& random, Parallel& serial, Parallel& threads) {
   const Panels panels(w.matrix(), threads);
   const ptrdiff_t stride = c.K + 5;
   const size_t N = c.N;
-  const std::vector<float> x = random.activations(c.M * stride), before = random.activations(c.M * N);
-  const std::vector<float> bias = random.activations(N);
+  std::vector<float> x = random.activations(c.M * stride);
+  const std::vector<float> before = random.activations(c.M * N), bias = random.activations(N);
 
   auto multiply = [&](int first, int count, Parallel& parallel) {
     std::vector<float> y(before.begin() + first * N, before.begin() + (first + count) * N);
@@ -41,7 +41,8 @@ void run(const Case& c, Random& random, Parallel& serial, Parallel& threads) {
   std::vector<double> want, tolerance;
   for (int m = 0; m < c.M; m++) {
     for (int n = 0; n < c.N; n++) {
-      double sum = (c.biased ? bias[n] : 0) + (c.adds ? before[m * N + n] : 0), size = std::fabs(bias[n]) + std::fabs(before[m * N + n]);
+      double sum = (c.biased ? bias[n] : 0) + (c.adds ? before[m * N + n] : 0);
+      double size = std::fabs(bias[n]) + std::fabs(before[m * N + n]);
       for (int k = 0; k < c.K; k++) {
         const double v = x[m * stride + k];
         sum += v * (w.scaled(n, k) + w.offset(n, k));
@@ -56,6 +57,16 @@ void run(const Case& c, Random& random, Parallel& serial, Parallel& threads) {
   expect_same_bits(name + ", on several threads", multiply(0, c.M, threads).data(), y.data(), y.size());
   for (int m = 0; m < c.M; m += 1 + c.M / 4) {
     expect_same_bits(name + ", a row alone", multiply(m, 1, serial).data(), y.data() + m * N, N);
+  }
+  // A NaN reaches all of its row, and no other.
+  x[c.M / 2 * stride + c.K - 1] = NAN;
+  const std::vector<float> partly = multiply(0, c.M, threads);
+  for (size_t i = 0; i < y.size(); i++) {
+    if (static_cast<int>(i / N) != c.M / 2) {
+      expect_same_bits(name + ", beside a NaN", &partly[i], &y[i], 1);
+    } else if (!std::isnan(partly[i])) {
+      fail(name, "a NaN in x is lost");
+    }
   }
 }
 
