@@ -100,10 +100,11 @@ def native_decoder(ext: ModuleType, weight_of: Callable[[Weight], object | None]
     """The model's layers as `ext.decode` takes them. Arguments as for `native_fusions`."""
     config, rope = model.config, model.blocks[0].rope
     pairs = range(config.head_dim // 2)
-    if rope["base"] is None:
-        speeds = [rope["scale"] / period for period in rope["freqs"].tolist()]
+    base, scale = (None if n is None else mx.array(n, mx.float32).item() for n in (rope["base"], rope["scale"]))
+    if base is None:  # in the precision in which `ext.rope` takes them
+        speeds = [scale / period for period in rope["freqs"].tolist()]
     else:
-        speeds = [rope["scale"] * float(rope["base"]) ** (-2 * i / config.head_dim) for i in pairs]
+        speeds = [scale * base ** (-2 * i / config.head_dim) for i in pairs]
     layers = []
     for w in (block.weights for block in model.blocks):
         linears = [weight_of(weight) for weight in _linears(w)]

@@ -71,6 +71,9 @@ class _Lending:
         self._handed_out = True  # the copy shares the buffers, until one of the two writes
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
+        if self._keys is not None:
+            # Handles of its own: `array[...] = x` changes what that Python object stands for, for all who hold it.
+            twin._keys, twin._values = self._keys[...], self._values[...]
         return twin
 
     def __deepcopy__(self, memo):

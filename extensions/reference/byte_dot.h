@@ -28,6 +28,8 @@ ALWAYS_INLINE Ints dot_bytes(Words weights, Words x, Ints sums) {
     __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(sums) : "w"(weights ^ 0x80808080), "w"(x));
     __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(rest) : "w"(halves), "w"(x));
     sums += rest << 1;
+#else
+    __builtin_trap();  // processor.cpp finds no instruction here
 #endif
     return sums;
   } else {

@@ -54,7 +54,7 @@ class Layer {
     multiply(normed_, {{&w_.q, queries, false}, {&w_.k, keys, false}, {&w_.v, values, false}});
     norm(w_.of_queries, queries, s_.head_dim, M_ * s_.heads, queries);
     norm(w_.of_keys, keys, s_.head_dim, M_ * s_.kv_heads, keys);
-    // All keys and values are in the room before any are read: segments may share rows.
+    // No row is in two segments, so that their order does not matter.
     for (const Segment& segment : step_.segments) take_up(segment, queries, keys, values, room);
     for (const Segment& segment : step_.segments) attend(segment, queries, room, attended);
     multiply(attended, {{&w_.o, h, true}});

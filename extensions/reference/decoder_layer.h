@@ -41,7 +41,8 @@ struct Room {
   int capacity;
 };
 
-// Tokens that stand next to each other in a step and belong to neighbouring rows, each with as many.
+// Tokens that stand next to each other in a step and belong to neighbouring rows, each with as many. A row is in one
+// segment of a step at most.
 struct Segment {
   int first;         // of the step's tokens
   int row, rows;     // of the room

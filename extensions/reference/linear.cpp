@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 
 #include "panel_floats.h"
 #include "panel_matmul.h"
@@ -46,6 +47,7 @@ void multiply(const float* x, ptrdiff_t x_stride, int M, std::initializer_list<O
     int count = 0;
     const Panels& first = *to->linear->panels;
     for (; to != outputs.end() && to->linear->panels->bits() == first.bits(); to++) {
+      assert(count < MOST_PRODUCTS);
       products[count++] = {to->linear->panels, to->linear->bias, to->y, to->add};
     }
     if (in_floats(int8)) {

@@ -23,10 +23,11 @@ struct Output {
   bool add;  // to what y holds
 };
 
-// Where x is not rounded to 8 bits, it is multiplied as integers of three bytes (panel_matmul.h) if this processor has an
-// instruction for products of bytes, else as floats (panel_floats.h).
+// Where x is not rounded to 8 bits, it is multiplied as integers of three bytes (panel_matmul.h) on an x86 processor that
+// has an instruction for products of bytes, else as floats (panel_floats.h).
 //
-// From now on as floats everywhere, or as said above. For measurements; not while kernels run.
+// From now on as floats everywhere (true), or as said above (false). For tests and measurements; not while results are
+// still to be computed.
 void multiply_floats(bool always);
 
 // Floats of scratch memory that multiply needs for M tokens.
@@ -35,7 +36,7 @@ size_t multiply_scratch(int M, std::initializer_list<const Linear*> linears, boo
 // Each output's y = x W^T + bias, or y += that.
 //
 //   x        [M, K], rows x_stride floats apart
-//   outputs  of linear layers that all take x, at most 4
+//   outputs  of linear layers that all take x; at most MOST_PRODUCTS (panel_tasks.h)
 //   int8     round x to 8 bits first
 //   scratch  multiply_scratch(...) floats
 //

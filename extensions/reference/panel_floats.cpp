@@ -8,16 +8,16 @@
 
 #include <algorithm>
 
-#include "packed_rows.h"
 #include "panel_sums.h"
 #include "panel_tasks.h"
+#include "quantized_blocks.h"
 
 namespace course {
 
 namespace {
 
 constexpr int VECTORS = PANEL_ROWS / LANES;               // of a panel's rows
-constexpr int MOST_TOKENS = REGISTERS >= 32 ? 8 : 4;      // with a sum in each of two accumulators, and a total
+constexpr int MOST_TOKENS = REGISTERS >= 32 ? 8 : 4;      // each with two sums and a total in registers
 constexpr int TOKENS_A_TASK = 256;
 
 // TOKENS tokens with the rows of one vector of a panel. The same order of operations for any number of tokens.

@@ -1,4 +1,4 @@
-// y = x W^T for matrices W in panels, with x in floats: for processors without an instruction for products of bytes.
+// y = x W^T for matrices W in panels, with x in floats. Where they are used: linear.h.
 #pragma once
 
 #include <cstddef>

@@ -1,12 +1,13 @@
-// From sums of products of bytes to floats: what all ways to multiply panels (panel_matmul.cpp) have in common.
+// From sums of products of bytes to floats: what all ways to multiply panels by bytes have in common. (panel_floats.cpp
+// uses parts of it.)
 //
 // In a chunk of 32 columns, with D digits a number,
 //
 //   sum over k of r[k] w[k] = unit * scale * sum over k of integer[k] q[k]  +  bias * sum over k of r[k]
 //
 // The sum of integers is computed digit by digit and is exact, in whatever order and by whatever instruction. Only here
-// do floats come in, always in the same order: chunk after chunk, for each row of W on its own. So all ways agree to the
-// last bit.
+// do floats come in, always in the same order: chunk after chunk, for each row of W on its own. So all ways to multiply bytes agree
+// to the last bit.
 #pragma once
 
 #include "digits.h"
@@ -29,8 +30,8 @@ ALWAYS_INLINE Floats panel_scales(const uint8_t* scales, int row) {
   }
 }
 
-// The sum of a chunk's integers, rounded to float once at the most. (Where a weight has 4 bits, the sum of the two lower
-// digits has at most 24, so that it is a float already; then all three ways to write x give the same.)
+// The sum of a chunk's integers, rounded to float: once where a weight has 4 bits, since the sum of the two lower digits
+// is a float already, and then all three ways to write x give the same; twice where it has 8.
 //
 //   one    [sum]
 //   three  [highest digits' sum, the others' together: 256 times the middle digits' sum plus the lowest digits']

@@ -48,8 +48,4 @@ void for_panels(const Product* products, int count, int M, int tokens_a_task, Pa
   }
 }
 
-// How far ahead of its use a panel's memory is asked for, in bytes. The processor's own prefetcher alone reaches half of
-// the bandwidth.
-constexpr int AHEAD_IN_PANEL = 8192;
-
 }  // namespace course

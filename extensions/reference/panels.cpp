@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t PAGE = size_t{2} << 20, SLAB = 16 * PAGE;
 
-// Memory in pages of 2 MiB where the system has them. With pages of 4 KiB, the processor has to look up sixteen thousand
+// Memory in pages of 2 MiB where the system has them. With pages of 4 KiB, the processor has to look up twenty thousand
 // addresses while it reads a small model's weights, and stops reading ahead at the end of each.
 std::shared_ptr<uint8_t> new_slab(size_t bytes) {
   const size_t whole = (bytes + PAGE - 1) / PAGE * PAGE;

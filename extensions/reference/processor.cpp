@@ -63,7 +63,7 @@ ByteProducts look() {
 
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
 
-// Every Mac with Apple's own processor has sdot, and the compiler was told so.
+// The compiler was told that sdot is there. Every Mac with Apple's own processor has it.
 ByteProducts look() { return ByteProducts::dot; }
 
 #else

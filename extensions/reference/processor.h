@@ -18,7 +18,7 @@ ByteProducts best_byte_products();
 // What the kernels use: the best, unless limit_byte_products() was called.
 ByteProducts byte_products();
 
-// From now on the kernels use no more than this. For tests and measurements; not while kernels run.
+// From now on the kernels use no more than this. For tests and measurements; not while results are still to be computed.
 void limit_byte_products(ByteProducts most);
 
 }  // namespace course

@@ -18,9 +18,13 @@ using namespace nb::literals;
 
 NB_MODULE(_ext, m) {
   m.def("quantized_matmul", &course::quantized_matmul, "x"_a, "weight"_a, "stream"_a = nb::none());
+  // Both know their shared pointer themselves. Else nanobind would make one from the Python object, whose last copy takes
+  // the GIL when it goes: on MLX's thread, for which whoever holds the GIL may be waiting.
   nb::class_<course::Weight>(m, "Weight")
-      .def(nb::init<const course::Packed&, const std::optional<mlx::core::array>&, bool>(), "arrays"_a,
-           "bias"_a = nb::none(), "int8"_a = false)
+      .def(nb::new_([](const course::Packed& arrays, const std::optional<mlx::core::array>& bias, bool int8) {
+             return std::make_shared<course::Weight>(arrays, bias, int8);
+           }),
+           "arrays"_a, "bias"_a = nb::none(), "int8"_a = false, nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("nbytes", &course::Weight::nbytes);
   m.def("linear", &course::linear, "x"_a, "weight"_a, "stream"_a = nb::none());
   m.def("attention", &course::attention, "queries"_a, "keys"_a, "values"_a, "scale"_a, "causal"_a,
@@ -35,10 +39,13 @@ NB_MODULE(_ext, m) {
   m.def("feed_forward", &course::feed_forward, "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a,
         "stream"_a = nb::none());
   nb::class_<course::Decoder>(m, "Decoder")
-      .def(nb::init<int, int, int, float, float, bool, std::vector<double>,
-                    const std::vector<course::Decoder::LayerArrays>&>(),
-           "heads"_a, "kv_heads"_a, "head_dim"_a, "eps"_a, "scale"_a, "traditional"_a, "speeds"_a,
-           "layers"_a);
+      .def(nb::new_([](int heads, int kv_heads, int head_dim, float eps, float scale, bool traditional,
+                       std::vector<double> speeds, const std::vector<course::Decoder::LayerArrays>& layers) {
+             return std::make_shared<course::Decoder>(heads, kv_heads, head_dim, eps, scale, traditional,
+                                                      std::move(speeds), layers);
+           }),
+           "heads"_a, "kv_heads"_a, "head_dim"_a, "eps"_a, "scale"_a, "traditional"_a, "speeds"_a, "layers"_a,
+           nb::call_guard<nb::gil_scoped_release>());
   m.def("decode", &course::decode, "decoder"_a, "h"_a, "keys"_a, "values"_a, "segments"_a, "lengths"_a,
         "capacity"_a = 0, "stream"_a = nb::none());
   nb::class_<course::LoadedQuantizedMatmul>(m, "LoadedQuantizedMatmul")

@@ -104,11 +104,14 @@ class Decode final : public CpuPrimitive {
 Step checked_step(const std::vector<SegmentNumbers>& segments, const std::vector<int>& lengths, int rows, int capacity,
                   int tokens) {
   Step step{0, {}, {lengths.begin(), lengths.end()}};
+  std::vector<bool> taken(lengths.size());
   for (const auto& [first, row, count, each] : segments) {
     const bool fits = first == step.tokens && row >= 0 && count > 0 && each > 0 && row + count <= rows &&
                       row + count <= static_cast<int>(lengths.size());
     if (!fits) refuse(NAME, "a segment does not fit the tokens before it or the rows of the cache");
     for (int r = row; r < row + count; r++) {
+      if (taken[r]) refuse(NAME, "row " + std::to_string(r) + " is in two segments");
+      taken[r] = true;
       if (lengths[r] >= 0 && lengths[r] + each <= capacity) continue;
       refuse(NAME, "row " + std::to_string(r) + " holds " + std::to_string(lengths[r]) + " tokens and gets " +
                        std::to_string(each) + "; there is room for " + std::to_string(capacity));
@@ -204,8 +207,11 @@ std::vector<mx::array> decode(const std::shared_ptr<const Decoder>& decoder, con
   }
   const int rows = keys[0].shape(0);
   capacity = std::max(capacity, keys[0].shape(2));
+  if (lengths.size() > static_cast<size_t>(rows)) refuse(NAME, "there are more lengths than rows in the cache");
   for (const int held : lengths) {
-    if (held > keys[0].shape(2)) refuse(NAME, "a row is said to hold more tokens than its cache has room for");
+    if (held >= 0 && held <= keys[0].shape(2)) continue;
+    refuse(NAME, "a row is said to hold " + std::to_string(held) + " tokens; its cache has room for " +
+                     std::to_string(keys[0].shape(2)));
   }
   Step step = checked_step(segments, lengths, rows, capacity, rows_of(h));
   std::vector<mx::Shape> shapes{h.shape()};

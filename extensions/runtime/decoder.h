@@ -16,7 +16,7 @@ namespace course {
 namespace mx = mlx::core;
 
 // A model's layers, made once: weights are checked and found here, not at every step.
-class Decoder {
+class Decoder : public std::enable_shared_from_this<Decoder> {
  public:
   // Norms before attention and before the MLP, of queries and of keys; then q, k, v, o, gate, up, down.
   using LayerArrays = std::tuple<mx::array, mx::array, std::optional<mx::array>, std::optional<mx::array>,

@@ -13,7 +13,7 @@ namespace course {
 namespace mx = mlx::core;
 
 // Evaluates its arrays and lays them out in panels.
-class Weight {
+class Weight : public std::enable_shared_from_this<Weight> {
  public:
   // Throws std::invalid_argument where the arrays do not fit each other.
   Weight(const Packed& arrays, const std::optional<mx::array>& bias, bool int8);
