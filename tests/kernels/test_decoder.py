@@ -24,9 +24,11 @@ LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }  # fmt: skip
+LINEAR = {"type": "linear", "factor": 3.0}
 KINDS = {
     "llama": {"num_attention_heads": 8},
     "llama, rope of pairs": {"num_attention_heads": 8, "rope_traditional": True},
+    "linear rope": {"num_attention_heads": 8, "rope_scaling": LINEAR},
     "llama 3's rope": {"num_attention_heads": 8, "rope_scaling": LLAMA3},
     "qwen2": {"model_type": "qwen2", "num_attention_heads": 4, "num_key_value_heads": 4, "attention_bias": True},
     "qwen3": {"model_type": "qwen3", "num_attention_heads": 8, "head_dim": 64},
@@ -211,7 +213,11 @@ def test_another_batch_is_refused():
         ([(0, 0, 1, 3)], [6], "row 0 holds 6 tokens and gets 3; there is room for 8"),
         ([(0, 0, 1, 2)], [0], "the segments have other tokens than h"),
         ([(1, 0, 1, 3)], [0], "a segment does not fit"),
-        ([(0, 1, 1, 3)], [0, 0], "a segment does not fit"),
+        ([(0, 1, 1, 3)], [0], "a segment does not fit"),
+        ([(0, 0, 1, 3)], [0, 0], "more lengths than rows"),
+        ([(0, 0, 1, 3)], [-1], "a row is said to hold -1 tokens; its cache has room for 8"),
+        ([(0, 0, 1, 3)], [9], "a row is said to hold 9 tokens"),
+        ([(0, 0, 1, 1), (1, 0, 1, 2)], [0], "row 0 is in two segments"),
     ],
 )
 def test_a_step_that_does_not_fit_its_room_is_refused(segments, lengths, message):
