@@ -20,7 +20,7 @@ void pause() {
 // Waits until `value` is no longer `old`: looks, then looks and lets other threads run, then sleeps.
 void wait_for_change(std::atomic<uint32_t>& value, uint32_t old) {
   using clock = std::chrono::steady_clock;
-  constexpr auto SPIN = std::chrono::microseconds(20), YIELD = std::chrono::microseconds(200);
+  constexpr auto SPIN = std::chrono::microseconds(20), YIELD = std::chrono::microseconds(1000);
   auto changed = [&] { return value.load(std::memory_order_acquire) != old; };
   const auto start = clock::now();
   for (;;) {
