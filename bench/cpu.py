@@ -1,9 +1,9 @@
 """The embedded model on a CPU, against llama.cpp: same GGUF file, same number of threads, in turns.
 
 llama.cpp rounds activations to 8 bits before each product with packed weights, and holds keys and values in half
-precision; both are its defaults. The course's model computes in float32 unless a contender's name says otherwise.
-Where the processor has tiles for products of bytes (AMX), llama.cpp lays the weights out for them; a second llama.cpp,
-with the weights as in the file, shows how it runs where there are none.
+precision; both are its defaults. The course's model computes to float32's precision unless a contender's name says
+otherwise. Both lay the weights out for the processor and use its tiles for products of bytes (AMX) where it has them; a
+second llama.cpp, with the weights as in the file, shows how it runs without.
 
 The last case asks how near decoding comes to the limit of any implementation: a token reads every weight once, so it
 cannot be faster than reading as many bytes.
